@@ -1,1 +1,6 @@
+"""Retrieval metrics: a pure function on features, and a torchmetrics class around it."""
 
+from rga.metrics.ranking import RankingResult, evaluate_ranking
+from rga.metrics.retrieval import RetrievalMetrics
+
+__all__ = ["RankingResult", "RetrievalMetrics", "evaluate_ranking"]

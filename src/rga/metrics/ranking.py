@@ -1,0 +1,217 @@
+"""Evaluation of retrieval with the Market-1501 protocol (Zheng et al., ICCV 2015), in bounded memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rga.metrics.places import Places, find_places
+
+RANKS = 50
+JUNK = -1  # the identity of gallery images that the protocol ignores altogether
+MEMORY = 2**27  # bytes of scores held at a time
+
+Array = NDArray[Any] | Tensor
+
+
+@dataclass(frozen=True)
+class RankingResult:
+    """Retrieval figures, fractions in 0..1, each a mean over the queries that have a true match.
+
+    Attributes:
+        cmc: (50,) float64, cumulative matching characteristic; `cmc[k - 1]` is the rank-k accuracy.
+        map: mean of the step-wise average precision, as the field reports it today.
+        map_trapezoid: mean of scikit-learn 0.18's `average_precision_score`: the area under the precision-recall curve
+            by the trapezoid rule, thresholds closer than 1e-8 merged. The authors' code used it.
+        minp: mean inverse negative penalty (Ye et al., 2020): matches over the rank of the last one.
+        valid_queries: the number of queries that have a true match in the gallery.
+    """
+
+    cmc: NDArray[np.float64]
+    map: float
+    map_trapezoid: float
+    minp: float
+    valid_queries: int
+
+    def summary(self) -> dict[str, float]:
+        """The figures under the names that are logged."""
+        ranks = {f"rank{k}": float(self.cmc[k - 1]) for k in (1, 5, 10)}
+        return ranks | {"map": self.map, "map_trapezoid": self.map_trapezoid, "minp": self.minp}
+
+
+@torch.no_grad()
+def evaluate_ranking(
+    query: Array,
+    gallery: Array,
+    query_ids: Array,
+    gallery_ids: Array,
+    query_cams: Array,
+    gallery_cams: Array,
+    *,
+    metric: Literal["cosine", "euclidean"] = "cosine",
+    memory: int = MEMORY,
+) -> RankingResult:
+    """Rank the gallery for every query and measure where the true matches stand.
+
+    Gallery images of the query's own identity *and* camera are removed for that query; images of identity -1 (junk) are
+    removed altogether; distractors (Market-1501 gives them the identity 0, which no query has) stay and count as wrong.
+    Queries without a true match are left out. Entries of equal score are ordered by their place in the gallery, so the
+    result is deterministic. Runs where the gallery is (CPU or GPU), in float64 for float64 features and in full float32
+    otherwise, whatever the ambient autocast or TF32 setting. The query x gallery matrix is never held: queries are
+    taken in chunks of `memory` bytes of scores, and no row is sorted (see `rga.metrics.places`).
+
+    Args:
+        query, gallery: features, (Q, D) and (N, D), numpy or torch.
+        query_ids, gallery_ids, query_cams, gallery_cams: integers, (Q,) and (N,).
+        metric: "cosine" (of the features normalised here) or "euclidean".
+        memory: bytes of scores held at a time; changes no result beyond the rounding of the matrix product.
+
+    Raises:
+        ValueError: shapes that do not fit, features that are not finite, labels that are not integers, an unknown
+            metric, or no query with a true match.
+    """
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"unknown metric {metric!r}: choose cosine or euclidean")
+    queries, images = _features(query, gallery)
+    query_id, query_cam = _labels(query_ids, "query_ids", queries), _labels(query_cams, "query_cams", queries)
+    image_id, image_cam = _labels(gallery_ids, "gallery_ids", images), _labels(gallery_cams, "gallery_cams", images)
+    query_norms, image_norms = _norms(queries, "query"), _norms(images, "gallery")
+
+    kept = image_id != JUNK
+    if not bool(kept.all()):  # else the features are not copied
+        image_id, image_cam = image_id[kept], image_cam[kept]
+        kept = kept.to(images.device)
+        images, image_norms = images[kept], image_norms[kept]
+    by_identity = image_id.argsort(stable=True)
+    sorted_ids = image_id[by_identity]
+
+    chunk = chunk_rows(len(images), images.element_size(), memory)
+    buffer = images.new_empty(min(chunk, len(queries)), len(images))
+    parts = []
+    with _full_precision(images.device):
+        for start in range(0, len(queries), chunk):
+            part = slice(start, start + chunk)
+            rows, columns = _same_identity(query_id[part], by_identity, sorted_ids)
+            same_camera = query_cam[part][rows] == image_cam[columns]
+            if bool(same_camera.all()):
+                continue  # nothing to find for these queries
+            scores = buffer[: len(queries[part])]
+            _scores(queries[part], images, query_norms[part], image_norms, metric, out=scores)
+            rows_here, columns_here = rows.to(scores.device), columns.to(scores.device)
+            removed = same_camera.to(scores.device)
+            scores[rows_here[removed], columns_here[removed]] = -torch.inf
+            places = find_places(scores, rows_here[~removed], columns_here[~removed])
+            parts.append(_per_query(rows[~same_camera], Places(*(place.cpu() for place in places))))
+    if not parts:
+        raise ValueError(
+            f"none of the {len(queries)} queries has a true match among the {len(images)} gallery images: "
+            "the same identity seen by another camera"
+        )
+    first, step, trapezoid, inverse_penalty = (torch.cat(column) for column in zip(*parts, strict=True))
+    hits = torch.bincount(first.clamp(max=RANKS), minlength=RANKS + 1)[:RANKS].cumsum(0)
+    return RankingResult(
+        cmc=(hits.double() / len(first)).numpy(),
+        map=step.mean().item(),
+        map_trapezoid=trapezoid.mean().item(),
+        minp=inverse_penalty.mean().item(),
+        valid_queries=len(first),
+    )
+
+
+def chunk_rows(images: int, element_size: int, memory: int = MEMORY) -> int:
+    """How many queries have their scores held at a time."""
+    return max(memory // max(images * element_size, 1), 1)
+
+
+def _features(query: Array, gallery: Array) -> tuple[Tensor, Tensor]:
+    images, queries = torch.as_tensor(gallery), torch.as_tensor(query)
+    if queries.ndim != 2 or images.ndim != 2 or queries.shape[1] != images.shape[1]:
+        shapes = f"{tuple(queries.shape)} and {tuple(images.shape)}"
+        raise ValueError(f"query and gallery features must be (Q, D) and (N, D), not {shapes}")
+    dtype = torch.promote_types(queries.dtype, images.dtype)
+    dtype = dtype if dtype == torch.float64 else torch.float32
+    return queries.to(images.device, dtype), images.to(dtype)
+
+
+def _labels(labels: Array, name: str, features: Tensor) -> Tensor:
+    given = torch.as_tensor(labels).cpu()
+    if given.shape != (len(features),):
+        raise ValueError(f"{name} must have shape ({len(features)},), one label per feature, not {tuple(given.shape)}")
+    if given.is_floating_point() and not bool((given == given.round()).all()):  # NaN is unequal to itself
+        raise ValueError(f"{name} must be integers")
+    return given.long()
+
+
+def _norms(features: Tensor, name: str) -> Tensor:
+    norms = torch.linalg.vector_norm(features, dim=1)
+    finite = norms.isfinite()
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        raise ValueError(f"{int((~finite).sum())} {name} features are not finite, the first at row {first}")
+    return norms
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Neither TF32 nor autocast: a training setting must not change what is measured."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _scores(
+    queries: Tensor, images: Tensor, query_norms: Tensor, image_norms: Tensor, metric: str, *, out: Tensor
+) -> None:
+    """(Q, N) cosine similarities, or negative Euclidean distances. In place: nothing else of this size is held."""
+    if metric == "cosine":
+        # The gallery is not copied to be normalised: its norms divide the columns.
+        torch.mm(queries / query_norms.clamp(min=1e-12)[:, None], images.T, out=out)
+        out.div_(image_norms.clamp(min=1e-12))
+    else:
+        torch.addmm(image_norms.square(), queries, images.T, alpha=-2, out=out)
+        for rows, norms in zip(out.split(16), query_norms.split(16), strict=True):  # few rows: they stay in the cache
+            rows.add_(norms.square()[:, None]).clamp_(min=0).sqrt_().neg_()
+
+
+def _same_identity(query_id: Tensor, by_identity: Tensor, sorted_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs (row of a query, column of an image) of one identity, rows ascending, then columns."""
+    start = torch.searchsorted(sorted_ids, query_id)
+    count = torch.searchsorted(sorted_ids, query_id, right=True) - start
+    rows = torch.arange(len(query_id)).repeat_interleave(count)
+    within = torch.arange(len(rows)) - (count.cumsum(0) - count)[rows]
+    return rows, by_identity[start[rows] + within]
+
+
+def _per_query(rows: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For each query that has a match: rank of the first one (0 = best), both average precisions, inverse penalty."""
+    _, rows, matches = rows.unique_consecutive(return_inverse=True, return_counts=True)
+    span = int(places.end.max()) + 1
+    order = (rows * span + places.rank).argsort()
+    rank, start, end = (place[order] for place in places)
+    offset = (matches.cumsum(0) - matches)[rows]
+    found = torch.arange(1, len(rows) + 1) - offset  # 1, 2, ... within each query
+    threshold = rows * span + start  # ascending, too
+    found_before = torch.searchsorted(threshold, threshold) - offset
+    found_after = torch.searchsorted(threshold, threshold, right=True) - offset
+    # The precision-recall curve begins at recall 0 with precision 1.
+    before = torch.where(start > 0, found_before.double() / start.clamp(min=1), 1.0)
+
+    def mean(values: Tensor) -> Tensor:
+        return torch.zeros(len(matches), dtype=torch.float64).index_add_(0, rows, values.double()) / matches
+
+    last = matches.cumsum(0) - 1
+    return (
+        rank[last - matches + 1],
+        mean(found / (rank + 1).double()),
+        mean((before + found_after / end.double()) / 2),
+        matches / (rank[last] + 1).double(),
+    )

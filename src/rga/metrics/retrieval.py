@@ -1,0 +1,123 @@
+"""Retrieval figures as a torchmetrics class that also works across processes."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.distributed import all_gather_object
+from torchmetrics import Metric
+
+from rga.metrics.ranking import evaluate_ranking
+
+
+class RetrievalMetrics(Metric):
+    """Rank-1, -5, -10, mAP (step-wise and trapezoid) and mINP of a query and a gallery set; see `evaluate_ranking`.
+
+    Features stay on the device they come from and are evaluated there (`compute_on_cpu=True`, an option of every
+    torchmetrics class, moves them to the CPU). The shares of the processes may differ in size and may be empty. With
+    `index`, the result does not depend on the number of processes: an image that two of them have seen (a sampler that
+    pads) counts once, and the order, which decides between equal scores, is that of the index.
+
+    Args:
+        metric: "cosine" or "euclidean".
+        kwargs: options of `torchmetrics.Metric`.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    features: list[Tensor]
+    identities: list[Tensor]
+    cameras: list[Tensor]
+    is_query: list[Tensor]
+    index: list[Tensor]
+
+    def __init__(self, metric: Literal["cosine", "euclidean"] = "cosine", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metric: Literal["cosine", "euclidean"] = metric
+        for name in ("features", "identities", "cameras", "is_query", "index"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self, features: Tensor, identities: Tensor, cameras: Tensor, is_query: Tensor, index: Tensor | None = None
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            features: (B, D); half precision is kept as it is and evaluated in float32.
+            identities, cameras: (B,) int64.
+            is_query: (B,) bool; the others belong to the gallery.
+            index: (B,) int64, the image's place in the test set; for all batches or for none.
+        """
+        if features.ndim != 2 or any(len(x) != len(features) for x in (identities, cameras, is_query)):
+            shapes = ", ".join(str(tuple(x.shape)) for x in (features, identities, cameras, is_query))
+            raise ValueError(f"expected (B, D), (B,), (B,), (B,), not {shapes}")
+        self.features.append(features.detach())
+        self.identities.append(identities.long())
+        self.cameras.append(cameras.long())
+        self.is_query.append(is_query.long())  # not bool: not every backend gathers that
+        self.index.append(torch.full_like(identities, -1, dtype=torch.long) if index is None else index.long())
+
+    def compute(self) -> dict[str, Tensor]:
+        """Fractions in 0..1, float64 scalars (float32 on MPS): rank1, rank5, rank10, map, map_trapezoid, minp.
+
+        Raises:
+            ValueError: no images, an index for some of the images only, and what `evaluate_ranking` refuses.
+        """
+        if len(self.features) == 0:
+            raise ValueError("no images: call update() with query and gallery images before compute()")
+        identities, cameras = _joined(self.identities), _joined(self.cameras)
+        is_query, chosen = _joined(self.is_query).bool(), self._chosen(_joined(self.index))
+        query, gallery = chosen[is_query[chosen]], chosen[~is_query[chosen]]
+        features = _joined(self.features)
+        result = evaluate_ranking(
+            features[query],
+            features[gallery],
+            identities[query],
+            identities[gallery],
+            cameras[query],
+            cameras[gallery],
+            metric=self.metric,
+        )
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        return {
+            name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in result.summary().items()
+        }
+
+    @staticmethod
+    def _chosen(index: Tensor) -> Tensor:
+        """The positions of the distinct images, in the order of their index."""
+        unknown = index < 0
+        if bool(unknown.all()):
+            return torch.arange(len(index), device=index.device)
+        if bool(unknown.any()):
+            raise ValueError("index was given (and at least 0) for some images only: give it for all or for none")
+        order = index.argsort(stable=True)
+        first = torch.ones_like(order, dtype=torch.bool)
+        first[1:] = index[order][1:] != index[order][:-1]
+        return order[first]
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        """Gather; a process that has seen no image takes part with an empty share of the others' shape and type."""
+        mine = (self.features[0].shape[1], self.features[0].dtype) if self.features else None
+        group = kwargs.get("process_group") or self.process_group
+        kinds: list[Any] = [None] * torch.distributed.get_world_size(group)
+        all_gather_object(kinds, mine, group=group)
+        kind = next((kind for kind in kinds if kind is not None), None)
+        if kind is None:
+            return
+        if mine is None:
+            self.features = [torch.empty((0, kind[0]), dtype=kind[1], device=self.device)]
+            for name in ("identities", "cameras", "is_query", "index"):
+                setattr(self, name, [torch.empty(0, dtype=torch.long, device=self.device)])
+        super()._sync_dist(*args, **kwargs)
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    """A list state: batches before a gather, one tensor after it."""
+    if isinstance(state, Tensor):
+        return state
+    if len(state) > 1:
+        state[:] = [torch.cat(state)]  # in place of the batches, so that they are not held twice
+    return state[0]
