@@ -1,0 +1,46 @@
+"""What a reader gives and what it raises."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+
+class DataError(RuntimeError):
+    """The data on disk are not what was expected; the message says what was expected, and where."""
+
+
+class Sample(NamedTuple):
+    """One picture of one person: identities and cameras are the data set's own numbers."""
+
+    path: Path
+    identity: int
+    camera: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """A re-identification data set, every list in the order of the file names.
+
+    `ignored` holds the pictures that the protocol leaves out: they are listed so that a check can count them.
+    """
+
+    train: list[Sample]
+    query: list[Sample]
+    gallery: list[Sample]
+    ignored: list[Sample] = field(default_factory=list)
+
+
+def identities(samples: Iterable[Sample]) -> list[int]:
+    """The different identities, sorted."""
+    return sorted({sample.identity for sample in samples})
+
+
+def cameras(samples: Iterable[Sample]) -> list[int]:
+    """The different cameras, sorted."""
+    return sorted({sample.camera for sample in samples})
+
+
+def shorten(names: list[str], most: int = 5) -> str:
+    """A few of many names, for a message."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
