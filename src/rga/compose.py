@@ -1,0 +1,96 @@
+"""Compose a run's config without running it: what a table and the launcher need to know a run's fingerprint.
+
+Hydra takes about 70 ms for one composition, a table needs dozens. So the compositions are kept in the user's cache
+folder under the hash of every config file: any change of a file is another hash, and nothing needs to be cleared.
+What is kept is not resolved: interpolations (`${oc.env:...}`) are resolved each time.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from rga.paths import CONF
+from rga.runs import write_atomically
+
+_GENERATIONS = 8  # how many states of the config files the cache remembers
+
+
+class ConfigError(ValueError):
+    """A config, an override or a table file that does not make sense; the message is for the user."""
+
+
+def compose(
+    overrides: Iterable[str] = (), *, conf: str | Path = CONF, config_dir: str | Path | None = None
+) -> dict[str, Any]:
+    """Give `train.yaml` with Hydra overrides applied, resolved, as plain containers.
+
+    Args:
+        overrides: as on the command line, `["attention=rga_sc", "seed=1"]`.
+        conf: the folder of `train.yaml`.
+        config_dir: a further folder of configs, like Hydra's `--config-dir`.
+
+    Raises:
+        ConfigError: an override that names nothing, or a config that cannot be composed.
+    """
+    overrides = list(overrides)
+    folders = [Path(conf).absolute(), *([Path(config_dir).absolute()] if config_dir is not None else [])]
+    kept = _cache(*folders) / f"{_digest(json.dumps(overrides))}.json"
+    try:
+        unresolved = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        unresolved = _compose(overrides, *folders)
+        _keep(kept, unresolved)
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(unresolved), resolve=True)
+    except Exception as error:  # omegaconf's errors have no base below Exception
+        raise ConfigError(f"{' '.join(overrides)}: {error}") from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -> dict[str, Any]:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    searchpath = [f"hydra.searchpath=[{json.dumps(f'file://{config_dir}')}]"] if config_dir else []
+    try:
+        with initialize_config_dir(str(conf), job_name="train", version_base="1.3"):
+            config = compose("train", [*searchpath, *overrides])
+    except HydraException as error:
+        cause = f"\n{error.__cause__}" if error.__cause__ else ""
+        raise ConfigError(f"{error}{cause}") from error
+    container = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _cache(*folders: Path) -> Path:
+    """The cache folder of the present state of the config files."""
+    state = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.yaml")):
+            state.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+            state.update(path.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "rga" / "configs" / state.hexdigest()[:32]
+
+
+def _keep(path: Path, unresolved: dict[str, Any]) -> None:
+    try:
+        if not path.parent.exists():
+            states = sorted(path.parent.parent.glob("*"), key=lambda state: state.stat().st_mtime)
+            for old in states[: 1 - _GENERATIONS]:
+                shutil.rmtree(old, ignore_errors=True)
+        write_atomically(path, json.dumps(unresolved), sync=False)
+    except (OSError, TypeError, ValueError):
+        pass  # a cache that cannot be written, or a config that JSON does not hold: composed again next time
