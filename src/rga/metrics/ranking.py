@@ -80,13 +80,13 @@ def evaluate_ranking(
     queries, images = _features(query, gallery)
     query_id, query_cam = _labels(query_ids, "query_ids", queries), _labels(query_cams, "query_cams", queries)
     image_id, image_cam = _labels(gallery_ids, "gallery_ids", images), _labels(gallery_cams, "gallery_cams", images)
-    query_norms, image_norms = _norms(queries, "query"), _norms(images, "gallery")
+    query_squares, image_squares = _squares(queries, "query"), _squares(images, "gallery")
 
     kept = image_id != JUNK
     if not bool(kept.all()):  # else the features are not copied
         image_id, image_cam = image_id[kept], image_cam[kept]
         kept = kept.to(images.device)
-        images, image_norms = images[kept], image_norms[kept]
+        images, image_squares = images[kept], image_squares[kept]
     by_identity = image_id.argsort(stable=True)
     sorted_ids = image_id[by_identity]
 
@@ -101,7 +101,7 @@ def evaluate_ranking(
             if bool(same_camera.all()):
                 continue  # nothing to find for these queries
             scores = buffer[: len(queries[part])]
-            _scores(queries[part], images, query_norms[part], image_norms, metric, out=scores)
+            _scores(queries[part], images, query_squares[part], image_squares, metric, out=scores)
             rows_here, columns_here = rows.to(scores.device), columns.to(scores.device)
             removed = same_camera.to(scores.device)
             scores[rows_here[removed], columns_here[removed]] = -torch.inf
@@ -147,13 +147,14 @@ def _labels(labels: Array, name: str, features: Tensor) -> Tensor:
     return given.long()
 
 
-def _norms(features: Tensor, name: str) -> Tensor:
-    norms = torch.linalg.vector_norm(features, dim=1)
-    finite = norms.isfinite()
+def _squares(features: Tensor, name: str) -> Tensor:
+    """(N,) squared lengths; in parts, so that the features are never held twice."""
+    squares = torch.cat([part.square().sum(1) for part in features.split(2048)])
+    finite = squares.isfinite()
     if not bool(finite.all()):
         first = int((~finite).nonzero()[0])
         raise ValueError(f"{int((~finite).sum())} {name} features are not finite, the first at row {first}")
-    return norms
+    return squares
 
 
 @contextmanager
@@ -169,17 +170,17 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _scores(
-    queries: Tensor, images: Tensor, query_norms: Tensor, image_norms: Tensor, metric: str, *, out: Tensor
+    queries: Tensor, images: Tensor, query_squares: Tensor, image_squares: Tensor, metric: str, *, out: Tensor
 ) -> None:
     """(Q, N) cosine similarities, or negative Euclidean distances. In place: nothing else of this size is held."""
     if metric == "cosine":
         # The gallery is not copied to be normalised: its norms divide the columns.
-        torch.mm(queries / query_norms.clamp(min=1e-12)[:, None], images.T, out=out)
-        out.div_(image_norms.clamp(min=1e-12))
+        torch.mm(queries / query_squares.sqrt().clamp(min=1e-12)[:, None], images.T, out=out)
+        out.div_(image_squares.sqrt().clamp(min=1e-12))
     else:
-        torch.addmm(image_norms.square(), queries, images.T, alpha=-2, out=out)
-        for rows, norms in zip(out.split(16), query_norms.split(16), strict=True):  # few rows: they stay in the cache
-            rows.add_(norms.square()[:, None]).clamp_(min=0).sqrt_().neg_()
+        torch.addmm(image_squares, queries, images.T, alpha=-2, out=out)
+        for rows, squares in zip(out.split(16), query_squares.split(16), strict=True):  # few: they stay in the cache
+            rows.add_(squares[:, None]).clamp_(min=0).sqrt_().neg_()
 
 
 def _same_identity(query_id: Tensor, by_identity: Tensor, sorted_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,9 +81,7 @@ class RetrievalMetrics(Metric):
             metric=self.metric,
         )
         dtype = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        return {
-            name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in result.summary().items()
-        }
+        return {name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in result.summary().items()}
 
     @staticmethod
     def _chosen(index: Tensor) -> Tensor:

@@ -1,0 +1,63 @@
+"""The re-ID losses against the authors' numbers, and the batches at the edge."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from rga.losses import BatchHardTriplet
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict[str, torch.Tensor]:
+    with np.load(Path(__file__).parents[1] / "data" / "losses.npz") as file:
+        return {name: torch.as_tensor(file[name]) for name in file.files}
+
+
+def test_triplet_equals_the_authors(reference: dict[str, torch.Tensor]) -> None:
+    feature = reference["feature"].requires_grad_()
+    loss = BatchHardTriplet(margin=0.3)(feature, reference["label"])
+    loss.backward()
+    torch.testing.assert_close(loss, reference["triplet"], rtol=0, atol=1e-10)
+    torch.testing.assert_close(feature.grad, reference["triplet_grad"], rtol=0, atol=1e-10)
+
+
+def test_torchs_cross_entropy_is_the_authors_label_smoothing(reference: dict[str, torch.Tensor]) -> None:
+    loss = functional.cross_entropy(reference["logits"], reference["label"], label_smoothing=0.1)
+    torch.testing.assert_close(loss, reference["smoothed_ce"], rtol=0, atol=1e-10)
+
+
+def test_worked_out_by_hand() -> None:
+    """Satisfied anchors count in the mean; a single image is a negative, never an anchor."""
+    feature = torch.tensor([[0.0], [1.0], [3.0]])
+    # anchor 0: 1 - 3 + m < 0; anchor 1: 1 - 2 + m; the third has no positive
+    assert BatchHardTriplet(margin=1.5)(feature, torch.tensor([4, 4, 9])).item() == pytest.approx((0.0 + 0.5) / 2)
+
+
+def test_equal_features_have_finite_gradients() -> None:
+    feature = torch.ones(32, 8, requires_grad=True)
+    loss = BatchHardTriplet(margin=0.3)(feature, torch.arange(8).repeat_interleave(4))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.3)
+    assert feature.grad is not None
+    assert torch.isfinite(feature.grad).all()
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1, 1], [1, 2, 3, 4]])
+def test_a_batch_without_triplets_is_refused(labels: list[int]) -> None:
+    with pytest.raises(ValueError, match=f"no triplet in a batch of 4 images of {len(set(labels))} identities"):
+        BatchHardTriplet()(torch.randn(4, 3), torch.tensor(labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_distances_are_float32_under_autocast(dtype: torch.dtype) -> None:
+    feature, label = torch.randn(16, 8).to(dtype), torch.arange(4).repeat_interleave(4)
+    expected = BatchHardTriplet()(feature.float(), label)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = BatchHardTriplet()(feature.requires_grad_(), label)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert feature.grad is not None
+    torch.testing.assert_close(loss, expected, rtol=0, atol=0)

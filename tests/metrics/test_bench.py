@@ -1,0 +1,40 @@
+"""The benchmark runs and reports; its figures are not asserted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from rga.bench import ranking
+from rga.metrics import evaluate_ranking
+
+from . import textbook
+
+
+def test_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(ranking, "_peak_memory_in_a_fresh_process", lambda *_: {"peak_mb": 1.0})
+    report = ranking.main(queries=20, gallery=200, dims=8, rounds=1)
+    assert json.loads(json.dumps(report)) == report
+    assert {"total_s", "product_s", "ranking_s", "ranking_speedup", "peak_mb"} <= report.keys()
+    assert "20 x 200, 8 dimensions" in capsys.readouterr().out
+
+
+def test_peak_memory_counts_the_features() -> None:
+    labels = [label.numpy() for label in ranking.random_labels(20, 200)]
+    before, after = ranking._peak_memory(labels, 8)
+    assert after >= before > 220 * 8 * 4
+
+
+def test_splits_are_read_and_the_textbook_agrees(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name, count, kind in (("query", 20, "uint16"), ("test", 200, "int16")):
+        savemat(tmp_path / f"market1501_{name}ID.mat", {f"{name}ID": random.integers(1, 9, (count, 1)).astype(kind)})
+        cameras = random.integers(1, 7, (count, 1)).astype("uint8")
+        savemat(tmp_path / f"market1501_{name}Cam.mat", {f"{name}CAM": cameras})
+    labels = [label.numpy() for label in ranking.market_labels(tmp_path)]
+    query, gallery = random.standard_normal((20, 8)), random.standard_normal((200, 8))
+    scores = textbook.similarity(query, gallery)
+    usual, ours = ranking.textbook(scores, *labels), evaluate_ranking(query, gallery, *labels)
+    assert (usual.rank1, usual.map) == pytest.approx((ours.cmc[0], ours.map), abs=1e-9)
