@@ -1,7 +1,7 @@
 """From image files to batches: readers of the official layouts, an image store, a sampler, augmentation.
 
-One reader is one module (`rga.data.market1501`): `read(root) -> Split`, and for `rga data check` also `scan`, `parts`
-and `PUBLISHED`. Everything after the reader is the same for every re-identification data set.
+One reader is one module (`rga.data.market1501`): `read(root) -> Split`, and for `rga data check` also `locate`, `scan`,
+`parts` and `PUBLISHED`. Everything after the reader is the same for every re-identification data set.
 
 `ReIDData` and `ReIDAugment` are imported when they are first asked for, so that reading, checking and writing demo
 data need no torch.

@@ -76,10 +76,10 @@ def check(name: str, root: str | Path) -> Report:
         raise DataError(f"no reader {name!r}")
     root = Path(root)
     expected, source = reader.PUBLISHED, "the published data set"
-    if written := demo.recorded(root):
-        expected, source = written["counts"], "the demo data that were written"
     try:
         split, strangers = reader.scan(root)
+        if written := demo.recorded(reader.locate(root)):
+            expected, source = written["counts"], "the demo data that were written"
     except DataError as error:
         return Report(name, root, source, problems=[str(error)])
     parts: dict[str, list[Sample]] = reader.parts(split)

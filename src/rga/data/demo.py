@@ -60,13 +60,12 @@ def write_market1501(
         fresh, old = workplace / "fresh", workplace / "old"
         counts = _draw(fresh, identities, test_identities, images, distractors, junk, seed)
         (fresh / MARKER).write_text(json.dumps({"options": options, "counts": counts}, indent=2) + "\n")
-        fresh.chmod(0o755)
-        if root.exists():
-            root.rename(old)
         try:
+            if root.exists() and (recorded(root) or {}).get("options") != options:
+                root.rename(old)
             fresh.rename(root)
-        except OSError:  # another process was faster
-            if (recorded(root) or {}).get("options") != options:
+        except OSError:
+            if (recorded(root) or {}).get("options") != options:  # if so, another process was faster: the same files
                 raise
     finally:
         shutil.rmtree(workplace, ignore_errors=True)

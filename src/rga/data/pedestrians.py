@@ -1,8 +1,8 @@
 """Drawn pedestrians, 128 x 64: pictures to try the whole pipeline on where no real data set is at hand.
 
 A `Person` is what stays (clothes, build, hair, bag), a `Camera` what a place does to a picture (colour cast,
-background, light, sharpness); pose, direction, occlusion, position and light change from picture to picture. Colours come from a
-short palette and the casts are strong, so that a mean colour does not tell two people apart.
+background, light, sharpness); pose, direction, occlusion, position and light change from picture to picture. Colours
+come from a short palette and the casts are strong, so that a mean colour does not tell two people apart.
 """
 
 import colorsys

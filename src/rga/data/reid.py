@@ -1,5 +1,6 @@
 """The data module of person re-identification, for every data set that has a reader."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rga.data import pictures
 from rga.data.augment import ReIDAugment
 from rga.data.base import DataError, Sample, Split, identities
 from rga.data.sampler import Draw, IdentityBatches, Share, generator
-from rga.data.store import ImageStore
+from rga.data.store import ImageStore, cached_file
 
 
 class ReIDData(LightningDataModule):
@@ -38,6 +39,7 @@ class ReIDData(LightningDataModule):
         workers: processes that decode test images; the training images come from the image store.
         augment: the augmentation; None: images are resized and normalised.
         cache: the folder for decoded images of a set too large for memory; None: memory, whatever the size.
+        memory: bytes of decoded images that every process may hold in memory.
         demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
         demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
         seed: of the batches and the augmentation.
@@ -59,6 +61,7 @@ class ReIDData(LightningDataModule):
         workers: int = 2,
         augment: ReIDAugment | None = None,
         cache: str | Path | None = None,
+        memory: int = 2 << 30,
         demo: Mapping[str, Any] | None = None,
         demo_writer: Callable[..., Any] | None = None,
         seed: int = 0,
@@ -74,7 +77,7 @@ class ReIDData(LightningDataModule):
         self.augment = augment or ReIDAugment(self.size, translate=0, flip=0, erase=0)
         self.reader, self.root, self.name = reader, Path(root), name
         self.identities, self.images, self.test_batch, self.workers = identities, images, test_batch, workers
-        self.cache, self.seed = cache, seed
+        self.cache, self.memory, self.seed = cache, memory, seed
         self.demo, self.demo_writer = demo, demo_writer
         self.summary: dict[str, Any] = {}
         self.num_classes = 0
@@ -96,6 +99,9 @@ class ReIDData(LightningDataModule):
                 f"a batch has {self.identities} identities, the training part of {self.root} only {present}: "
                 "set fewer identities per batch"
             )
+        if self.trainer is None or self.trainer.state.fn != "test":
+            # Too large for memory: written once here, by one process of the machine, then mapped by all.
+            cached_file([sample.path for sample in split.train], self.size, self.cache, self.memory)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data set and, to train, decode its training images (once, however often this is called)."""
@@ -108,7 +114,7 @@ class ReIDData(LightningDataModule):
         }
         if stage in (None, "fit") and self._train is None:
             labels = {identity: label for label, identity in enumerate(names)}
-            store = ImageStore([sample.path for sample in split.train], self.size, self.cache)
+            store = ImageStore([sample.path for sample in split.train], self.size, self.cache, self.memory)
             self._train = TrainImages(
                 store, [labels[s.identity] for s in split.train], self.augment, self.seed, self.images * self.identities
             )
@@ -117,6 +123,8 @@ class ReIDData(LightningDataModule):
         """One element of the loader is this process's part of a batch; the images come out of the store at once."""
         if self._train is None:
             raise RuntimeError('call setup("fit") first')
+        # Nothing is decoded here, so workers would only copy.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         rank, world = self._process()
         sampler = IdentityBatches(self._train.labels.tolist(), self.identities, self.images, self.seed, rank, world)
         return DataLoader(self._train, batch_size=None, sampler=sampler, **self._options())

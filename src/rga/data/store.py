@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -53,19 +54,14 @@ class ImageStore:
         disk: int = 64 << 30,
     ) -> None:
         self.size = stored_size(paths, size)
-        shape = (len(paths), 3, *self.size)
-        self.file: Path | None = None
+        self.file = cached_file(paths, size, cache, memory, disk)
         self.images: NDArray[np.uint8]
-        if cache is None or int(np.prod(shape)) <= memory:
-            self.images = np.empty(shape, np.uint8)
+        if self.file is not None:
+            self.images = np.load(self.file, mmap_mode="r")
+        else:
+            self.images = np.empty((len(paths), 3, *self.size), np.uint8)
             for index, image in enumerate(_decode(paths, self.size)):
                 self.images[index] = image
-        else:
-            self.file = Path(cache).expanduser() / f"images-{_key(paths, self.size)}.npy"
-            if not self.file.exists():
-                _write(self.file, paths, shape, disk)
-            os.utime(self.file)  # the time of last use, for `_evict`
-            self.images = np.load(self.file, mmap_mode="r")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,6 +69,25 @@ class ImageStore:
     def __getitem__(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """A copy of the images of `indices`, (B, 3, H, W)."""
         return np.asarray(self.images[list(indices)])
+
+
+def cached_file(
+    paths: Sequence[Path], size: tuple[int, int], cache: str | Path | None, memory: int = 2 << 30, disk: int = 64 << 30
+) -> Path | None:
+    """The file of a set too large for `memory`, written where it is not there yet; None for the others.
+
+    One process per machine calls this before the others make their `ImageStore`. Arguments and errors as there.
+    """
+    if cache is None or len(paths) * 3 * int(np.prod(enlarged(size))) <= memory:  # small in any of its sizes
+        return None
+    shape = (len(paths), 3, *stored_size(paths, size))
+    if int(np.prod(shape)) <= memory:
+        return None
+    file = Path(cache).expanduser() / f"images-{_key(paths, shape[2:])}.npy"
+    if not file.exists():
+        _write(file, paths, shape, disk)
+    os.utime(file)  # the time of last use, for `_evict`
+    return file
 
 
 def enlarged(size: tuple[int, int]) -> tuple[int, int]:
@@ -103,12 +118,16 @@ def _decode(paths: Sequence[Path], size: tuple[int, int]) -> Iterator[NDArray[np
 
 def _write(file: Path, paths: Sequence[Path], shape: tuple[int, int, int, int], disk: int) -> None:
     """Write the array beside `file` and move it there when it is complete: another process never sees half of it."""
-    # Plain writes and not a writable map: on a full disk the latter ends the process without a word.
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _evict(file.parent, disk - int(np.prod(shape)))
-    handle, name = tempfile.mkstemp(prefix=f"{file.stem}-", suffix=".part", dir=file.parent)
-    part = Path(name)
+    needed = int(np.prod(shape))
+    if needed > disk:
+        raise DataError(f"the decoded images take {needed:,} bytes, more than the {disk:,} allowed in {file.parent}")
+    part: Path | None = None
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _evict(file.parent, disk - needed)
+        handle, name = tempfile.mkstemp(prefix=f"{file.stem}-", suffix=".part", dir=file.parent)
+        part = Path(name)
+        # Plain writes and not a writable map: on a full disk the latter ends the process without a word.
         with os.fdopen(handle, "wb") as out:
             np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for image in _decode(paths, (shape[2], shape[3])):
@@ -118,25 +137,30 @@ def _write(file: Path, paths: Sequence[Path], shape: tuple[int, int, int, int], 
         part.chmod(0o644)
         part.replace(file)
     except OSError as error:
-        needed = np.prod(shape) / 2**30
-        raise DataError(f"cannot write the decoded images ({needed:.1f} GiB) into {file.parent}: {error}") from error
+        raise DataError(f"cannot write the decoded images ({needed:,} bytes) into {file.parent}: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
 
 
 def _evict(folder: Path, room: int) -> None:
     """Remove the longest unused files until the rest takes at most `room` bytes, and what a killed run left behind."""
     # A file that another process has mapped stays readable for it until it ends.
-    for part in folder.glob("images-*.part"):
-        if time.time() - part.stat().st_mtime > 24 * 3600:
-            part.unlink(missing_ok=True)
-    for file in sorted(folder.glob("images-*.npy"), key=lambda file: file.stat().st_mtime, reverse=True):
-        room -= file.stat().st_size
+    files = []
+    for file in [*folder.glob("images-*.npy"), *folder.glob("images-*.part")]:
+        with suppress(FileNotFoundError):  # another process tidies up as well
+            files.append((file.stat(), file))
+    for stat, file in sorted(files, key=lambda entry: entry[0].st_mtime, reverse=True):
+        if file.suffix == ".part":
+            if time.time() - stat.st_mtime > 24 * 3600:
+                file.unlink(missing_ok=True)
+            continue
+        room -= stat.st_size
         if room < 0:
             file.unlink(missing_ok=True)
 
 
-def _key(paths: Sequence[Path], size: tuple[int, int]) -> str:
+def _key(paths: Sequence[Path], size: Sequence[int]) -> str:
     """A name for the content: the files' names below their common folder, sizes and times, and the stored size."""
     base = os.path.commonpath([path.parent for path in paths])
     listing = [(os.path.relpath(path, base), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
