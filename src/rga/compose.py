@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,21 @@ def _digest(text: str) -> str:
 
 def _cache(*folders: Path) -> Path:
     """The cache folder of the present state of the config files."""
-    state = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.rglob("*.yaml")):
-            state.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
-            state.update(path.read_bytes())
+    files = [Path(folder, name) for top in folders for folder, _, names in os.walk(top) for name in sorted(names)]
+    stats = [(path, path.stat()) for path in sorted(files) if path.suffix == ".yaml"]
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "rga" / "configs" / state.hexdigest()[:32]
+    return (
+        Path(home) / "rga" / "configs" / _state(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
+    )
+
+
+@lru_cache(maxsize=8)
+def _state(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash names and contents; within a process a file is read again only when its time or size has changed."""
+    state = hashlib.sha256()
+    for path, _, size in files:
+        state.update(f"{path}\0{size}\0".encode() + path.read_bytes())
+    return state.hexdigest()[:32]
 
 
 def _keep(path: Path, unresolved: dict[str, Any]) -> None:

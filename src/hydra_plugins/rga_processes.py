@@ -1,0 +1,111 @@
+"""Hydra's view of `rga.launcher`. Hydra takes launchers only from modules of `hydra_plugins`, and finds them itself."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from rga.launcher import Job, Outcome, plan, run_jobs
+from rga.runs import Run
+
+# The sweep's own settings: a job has no use for them, and would sweep again.
+_NOT_FOR_JOBS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
+
+
+class JobFailedError(HydraException):
+    """A job of the sweep failed; Hydra prints the message without a traceback."""
+
+
+class ProcessLauncher(Launcher):
+    """Run every job of a sweep as `rga train OVERRIDES` in a process of its own, `jobs` at a time.
+
+    Jobs whose result is there are not started (unless `rerun=true`), and jobs of the same fingerprint and seed run
+    once. A failed job does not end the sweep: the failures are listed at the end. The value of a job, for sweepers that
+    search, is the metric that the config's `objective` names, or all metrics.
+    """
+
+    def __init__(self, jobs: int | Literal["auto"] = "auto") -> None:
+        self.jobs = jobs
+        self.config: DictConfig | None = None
+        self.context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        returns = [
+            self._compose(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)
+        ]
+        jobs = [self._job(ret) for ret in returns]
+        pending = {job.run.folder: job for job in jobs if job.run.config.get("rerun") or not job.run.finished}
+        outcomes: dict[Any, Outcome] = {}
+        if pending:
+            todo = list(pending.values())
+            outcomes = {outcome.job.run.folder: outcome for outcome in run_jobs(todo, plan(self.jobs, todo))}
+        done = len({job.run.folder for job in jobs} - pending.keys())
+        if done:
+            print(f"{done} {'run was' if done == 1 else 'runs were'} finished before", file=sys.stderr)
+        for ret, job in zip(returns, jobs, strict=True):
+            self._conclude(ret, job, outcomes.get(job.run.folder))
+        self._report([outcome for outcome in outcomes.values() if outcome.error])
+        return returns
+
+    def _compose(self, overrides: list[str], number: int) -> JobReturn:
+        assert self.context is not None
+        config = self.context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+            hydra_config = config.copy()
+            for key in [key for key in hydra_config if key != "hydra"]:
+                del hydra_config[key]
+            del config["hydra"]
+        return JobReturn(overrides=overrides, cfg=config, hydra_cfg=hydra_config, task_name="train")
+
+    def _job(self, ret: JobReturn) -> Job:
+        assert ret.overrides is not None
+        assert ret.cfg is not None
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().cfg = ret.hydra_cfg  # for ${hydra:...}
+        try:
+            config = OmegaConf.to_container(ret.cfg, resolve=True)
+        finally:
+            HydraConfig.instance().cfg = before
+        assert isinstance(config, dict)
+        run = Run(config["paths"]["runs"], {str(key): value for key, value in config.items()})
+        label = " ".join(filter_overrides(ret.overrides)) or "the default"
+        return Job((*self._inherited(), *ret.overrides, "hydra.mode=RUN"), run, label)
+
+    def _inherited(self) -> list[str]:
+        """What of the sweep's own command line its jobs need."""
+        assert self.config is not None
+        hydra = self.config.hydra
+        given = [line for line in hydra.overrides.hydra if not line.lstrip("+~").startswith(_NOT_FOR_JOBS)]
+        folders = [source for source in hydra.runtime.config_sources if source.provider == "command-line"]
+        name = [] if hydra.job.config_name == "train" else [f"--config-name={hydra.job.config_name}"]
+        return [*name, *(f"--config-dir={source.path}" for source in folders), *given]
+
+    @staticmethod
+    def _conclude(ret: JobReturn, job: Job, outcome: Outcome | None) -> None:
+        result = job.run.result()
+        ret.working_dir = str(job.run.folder)
+        if result is None or (outcome and outcome.error):
+            error = outcome.error if outcome else "no result"
+            ret.status = JobStatus.FAILED
+            ret.return_value = JobFailedError(f"{job.label}: {error} (see {job.console})")
+            return
+        objective = job.run.config.get("objective")
+        ret.status = JobStatus.COMPLETED
+        ret.return_value = result["metrics"][objective] if objective else result["metrics"]
+
+    @staticmethod
+    def _report(failures: Sequence[Outcome]) -> None:
+        if failures:
+            print(f"{len(failures)} failed; the same command tries them again:", file=sys.stderr)
+        for failure in failures:
+            print(f"  {failure.job.label}\n    {failure.error}\n    {failure.job.console}", file=sys.stderr)
