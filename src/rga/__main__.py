@@ -1,0 +1,6 @@
+"""`python -m rga` is `rga`."""
+
+from rga.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Put the runs there are into the cells of a table.
+
+Which seeds count: those that `seed=0,1,2` asks for; when none is asked for, all that there are, and the config's own
+seed is what is missing if there are none. A difference to the paper is computed only where data set, network and scale
+are those that the table itself names: changing one of them makes other figures, not better or worse ones.
+"""
+
+import re
+import shlex
+import statistics
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from rga.compose import ConfigError, compose
+from rga.runs import fingerprint, results_of
+from rga.tables.spec import Column, Row, Table
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where figures of our own come from."""
+
+    data: str
+    network: str
+    scale: str
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Setting":
+        def name(group: str, default: str) -> str:
+            return str((config.get(group) or {}).get("name", default))
+
+        return cls(name("data", "unnamed data"), name("backbone", "unnamed network"), name("scale", "paper"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row in a column: one config, the seeds that are finished, and those that are missing."""
+
+    overrides: tuple[str, ...]  # for `rga train`, without the seed
+    fingerprint: str
+    setting: Setting
+    comparable: bool
+    results: tuple[Mapping[str, Any], ...]
+    missing: tuple[int, ...]
+
+    @property
+    def command(self) -> str:
+        """The command that makes the missing runs."""
+        sweep = ["-m"] if len(self.missing) > 1 else []
+        seeds = f"seed={','.join(map(str, self.missing))}"
+        return shlex.join(["rga", "train", *sweep, *self.overrides, seeds])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of an entry, in percent. `entry` is None where nothing can be run: literature, or no reader yet."""
+
+    column: Column
+    metric: str
+    paper: float | None
+    entry: Entry | None
+
+    @cached_property
+    def values(self) -> list[tuple[int, float]]:
+        """Seed and figure of every run."""
+        key, values = self.column.metrics[self.metric], []
+        for result in self.entry.results if self.entry else ():
+            value = result["metrics"].get(key)
+            if isinstance(value, int | float):
+                values.append((int(result["seed"]), 100.0 * value))
+            else:
+                name = f"{result['fingerprint']}/{result['seed']}"
+                warnings.warn(f"run {name} has no metric {key!r}: it is left out", stacklevel=2)
+        return values
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def ours(self) -> float | None:
+        return statistics.fmean(value for _, value in self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """The sample's standard deviation over seeds; None below two."""
+        return statistics.stdev(value for _, value in self.values) if self.n > 1 else None
+
+    @property
+    def delta(self) -> float | None:
+        """Ours minus the paper's; None where they are figures of different things."""
+        comparable = self.ours is not None and self.paper is not None and self.entry and self.entry.comparable
+        return self.ours - self.paper if comparable else None  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row with its cells, in the order of the columns and their metrics."""
+
+    row: Row
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A table with the runs there are. `overrides` are the user's own, `columns` those that are shown."""
+
+    table: Table
+    overrides: tuple[str, ...]
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for line in self.lines for cell in line.cells]
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The different settings of the entries, in the order of the table."""
+        return list(dict.fromkeys(cell.entry.setting for cell in self.cells if cell.entry))
+
+    def missing(self) -> list[tuple[Line, Cell, Entry]]:
+        """One cell of every entry that misses runs, each fingerprint once."""
+        found: dict[str, tuple[Line, Cell, Entry]] = {}
+        for line in self.lines:
+            for cell in line.cells:
+                if cell.entry and cell.entry.missing:
+                    found.setdefault(cell.entry.fingerprint, (line, cell, cell.entry))
+        return list(found.values())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The user's overrides, sorted by what they are for."""
+
+    data: str | None
+    seeds: tuple[int, ...] | None
+    config: tuple[str, ...]
+
+
+def fill(table: Table, overrides: Sequence[str] = ()) -> Filled:
+    """Compose every cell's config with the user's overrides and look up its runs.
+
+    `data=NAME` shows that data set: in its own column if the table has one, else in a new column without numbers of the
+    paper; the other columns stay with the paper's numbers alone.
+
+    Raises:
+        ConfigError: an override that names nothing, or one of what the rows themselves vary.
+    """
+    asked = _sort(overrides)
+    _refuse_rows_own(table, asked)
+    columns = _columns(table, asked.data)
+    lines = tuple(Line(row, tuple(_cells(table, row, columns, asked))) for row in table.rows)
+    return Filled(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
+
+
+def is_hydra(override: str) -> bool:
+    """Whether an override is for Hydra (a launcher, its options) and not for the config."""
+    return _key(override).startswith(("hydra.", "hydra/"))
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def _sort(overrides: Sequence[str]) -> _Asked:
+    data, seeds, config = None, None, []
+    for line in overrides:
+        if "=" not in line and not line.startswith("~"):
+            raise ConfigError(f"{line!r} is no override: expected NAME=VALUE, such as scale=demo")
+        if line.startswith("data="):
+            data = line.removeprefix("data=")
+        elif line.startswith("seed="):
+            seeds = _seeds(line)
+        elif not is_hydra(line):
+            config.append(line)
+    return _Asked(data, seeds, tuple(config))
+
+
+def _seeds(line: str) -> tuple[int, ...]:
+    value = line.removeprefix("seed=")
+    if re.fullmatch(r"\d+(,\d+)*", value):
+        return tuple(dict.fromkeys(map(int, value.split(","))))
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # for seed=range(0,3)
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(line)
+        return tuple(int(seed) for seed in parsed.sweep_string_iterator())
+    except (HydraException, ValueError) as error:
+        raise ConfigError(f"{line}: expected numbers, such as seed=0,1,2 or seed=range(0,3)") from error
+
+
+def _refuse_rows_own(table: Table, asked: _Asked) -> None:
+    varied = {_key(override) for row in table.rows for override in row.overrides or ()}
+    for override in asked.config:
+        if _key(override) in varied:
+            raise ConfigError(f"{override}: the rows of table {table.name} differ by {_key(override)}")
+
+
+def _columns(table: Table, data: str | None) -> tuple[Column, ...]:
+    if data is None:
+        return table.columns
+    columns = tuple(column if column.data == data else replace(column, data=None) for column in table.columns)
+    if any(column.data for column in columns):
+        return columns
+    model = next((column for column in table.columns if column.data), table.columns[0])
+    return (*columns, Column(data, data, model.metrics, model.overrides, of_the_paper=False))
+
+
+def _cells(table: Table, row: Row, columns: Sequence[Column], asked: _Asked) -> list[Cell]:
+    cells: list[Cell] = []
+    for column in columns:
+        entry = _entry(table, row, column, asked)
+        for metric in column.metrics:
+            paper = row.paper[len(cells)] if column.of_the_paper else None
+            cells.append(Cell(column, metric, paper, entry))
+    return cells
+
+
+def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | None:
+    if row.overrides is None or column.data is None:
+        return None
+    own = (*table.overrides, f"data={column.data}", *column.overrides, *row.overrides)
+    try:
+        config = compose((*own, *asked.config))
+        setting = Setting.of(config)
+        comparable = setting.scale == "paper" and (not asked.config or setting == Setting.of(compose(own)))
+    except ConfigError as error:
+        raise ConfigError(f"table {table.name}, {row.name}, {column.name}: {error}") from error
+    name = fingerprint(config)
+    results = results_of(config["paths"]["runs"], name)
+    if asked.seeds is not None:
+        results = [result for result in results if result["seed"] in asked.seeds]
+    wanted = asked.seeds if asked.seeds is not None else (() if results else (int(config["seed"]),))
+    done = () if config.get("rerun") else {result["seed"] for result in results}
+    missing = tuple(seed for seed in wanted if seed not in done)
+    return Entry((*own, *asked.config), name, setting, comparable, tuple(results), missing)

@@ -1,0 +1,233 @@
+"""Print a filled table: text for a terminal, Markdown, LaTeX, CSV, JSON. Figures are in percent.
+
+The paper's numbers and ours stand in columns of their own, and the heading of ours is the scale where that is not the
+paper's: figures from drawn demo data never stand under `ours`.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from rga.tables.fill import Cell, Filled, Setting
+from rga.tables.spec import Column
+
+Format = Literal["text", "md", "latex", "csv", "json"]
+NO_RUN = "\N{EN DASH}"
+NO_NUMBER = "?"
+_LEGEND = f"{NO_RUN} no run yet; {NO_NUMBER} the paper's number is not filled in; ± sample standard deviation (seeds)"
+
+
+def render(filled: Filled, format: Format) -> str:
+    """Give the table as a string that ends without a newline."""
+    return _RENDERERS[format](filled).rstrip("\n")
+
+
+def notes(filled: Filled) -> list[str]:
+    """Say where the figures of our own come from, demo data loudly."""
+    lines = []
+    for setting in filled.settings:
+        source = f"data {setting.data}, network {setting.network}, scale {setting.scale}"
+        if setting.scale == "paper":
+            lines.append(f"ours: {source}")
+        else:
+            label = setting.scale.upper()
+            lines.append(f"{label}: {source}. NOT results on the paper's data sets: a small pipeline, drawn pictures.")
+    if filled.overrides:
+        lines.append(f"with: {' '.join(filled.overrides)}")
+    if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):
+        lines.append("no difference to the paper where data set, network or scale are not the paper's")
+    return lines
+
+
+def _label(filled: Filled, column: Column) -> str:
+    """What to call our figures in a column: `ours`, or the scale they come from."""
+    scales = {cell.entry.setting.scale for cell in filled.cells if cell.column == column and cell.entry}
+    return "ours" if scales <= {"paper"} else "/".join(sorted(scales))
+
+
+def _paper(cell: Cell) -> str:
+    return NO_NUMBER if cell.paper is None else f"{cell.paper:.1f}"
+
+
+def _ours(cell: Cell, plus_minus: str = "±") -> str:
+    if cell.ours is None:
+        return NO_RUN
+    return f"{cell.ours:.1f}" + (f" {plus_minus} {cell.std:.1f} ({cell.n})" if cell.std is not None else "")
+
+
+def _delta(cell: Cell) -> str:
+    return "" if cell.delta is None else f"{cell.delta:+.1f}"
+
+
+_Kind = Literal["paper", "ours", "delta"]
+
+
+def _layout(filled: Filled) -> list[tuple[int, _Kind, tuple[str, str, str]]]:
+    """The printed columns: the index of the cell, what of it is printed, and the three parts of the heading."""
+    layout: list[tuple[int, _Kind, tuple[str, str, str]]] = []
+    index = 0
+    for column in filled.columns:
+        for metric in column.metrics:
+            if column.of_the_paper:
+                layout.append((index, "paper", (column.name, metric, "paper")))
+            layout.append((index, "ours", (column.name, metric, _label(filled, column))))
+            if any(line.cells[index].delta is not None for line in filled.lines):
+                layout.append((index, "delta", (column.name, metric, "diff")))
+            index += 1
+    return layout
+
+
+def _grid(filled: Filled, plus_minus: str = "±") -> list[list[str]]:
+    """The printed cells, row by row, without the headings."""
+    show: dict[_Kind, Callable[[Cell], str]] = {
+        "paper": _paper,
+        "ours": lambda cell: _ours(cell, plus_minus),
+        "delta": _delta,
+    }
+    grid = []
+    for line in filled.lines:
+        texts = [
+            "" if line.row.literature and kind != "paper" else show[kind](line.cells[index])
+            for index, kind, _ in _layout(filled)
+        ]
+        grid.append([line.row.name, *texts])
+    return grid
+
+
+def _text(filled: Filled) -> str:
+    table = RichTable(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    before: tuple[str, str] | None = None
+    for _, kind, (column, metric, label) in _layout(filled):
+        group = (column, metric)
+        heading = f"{column}\n{metric}\n{label}" if group != before else f"\n\n{label}"
+        table.add_column(Text(heading), justify="right", no_wrap=True, style="" if kind == "ours" else "dim")
+        before = group
+    for row in _grid(filled):
+        table.add_row(*(Text(text) for text in row))
+    console = Console(file=io.StringIO(), width=1000, color_system=None)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    body = [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
+    return "\n".join([filled.table.title, filled.table.source, *notes(filled), "", *body, "", _LEGEND])
+
+
+def _markdown(filled: Filled) -> str:
+    def escape(text: str) -> str:
+        return text.replace("|", "\\|")
+
+    headings = [" ".join(parts) for _, _, parts in _layout(filled)]
+    lines = [f"**{filled.table.title}** ({filled.table.source})", ""]
+    lines += [f"- {note}" for note in notes(filled)]
+    lines += ["", "| | " + " | ".join(map(escape, headings)) + " |", "|---|" + "---:|" * len(headings)]
+    lines += ["| " + " | ".join(map(escape, row)) + " |" for row in _grid(filled)]
+    return "\n".join([*lines, "", _LEGEND])
+
+
+_LATEX = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}"}
+_LATEX |= {"^": r"\textasciicircum{}", NO_RUN: "--", "±": r"$\pm$"}
+
+
+def _latex(filled: Filled) -> str:
+    """A tabular of booktabs in a table with a caption."""
+
+    def escape(text: str) -> str:
+        return "".join(_LATEX.get(sign, sign) for sign in text)
+
+    layout = _layout(filled)
+    tops = [parts[0] for _, _, parts in layout]
+    spans = []
+    while tops:
+        width = next((number for number, top in enumerate(tops) if top != tops[0]), len(tops))
+        spans.append(f"\\multicolumn{{{width}}}{{c}}{{{escape(tops[0])}}}")
+        tops = tops[width:]
+    seconds = [escape(f"{metric} {label}") for _, _, (_, metric, label) in layout]
+    body = [" & ".join(map(escape, row)) + r" \\" for row in _grid(filled)]
+    caption = " ".join(f"{escape(note).rstrip('.')}." for note in (filled.table.title, *notes(filled)))
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            "\\begin{table}",
+            "\\centering",
+            f"\\caption{{{caption}}}",
+            f"\\begin{{tabular}}{{l{'r' * len(layout)}}}",
+            "\\toprule",
+            " & " + " & ".join(spans) + r" \\",
+            " & " + " & ".join(seconds) + r" \\",
+            "\\midrule",
+            *body,
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+        ]
+    )
+
+
+def _round(number: float | None) -> float | None:
+    return None if number is None else round(number, 6)
+
+
+def _csv(filled: Filled) -> str:
+    """One line for each cell; data, network and scale say where `ours` comes from."""
+    out = io.StringIO()
+    names = ("table", "row", "literature", "column", "metric", "paper", "ours", "std", "n", "delta")
+    writer = csv.DictWriter(out, [*names, *Setting.__annotations__], lineterminator="\n")
+    writer.writeheader()
+    for line in filled.lines:
+        for cell in line.cells:
+            # Without a run there is nothing to say where it came from.
+            setting = vars(cell.entry.setting) if cell.entry and cell.n else {}
+            place = {"table": filled.table.name, "row": line.row.name, "literature": str(line.row.literature).lower()}
+            numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
+            rounded = {name: _round(number) for name, number in numbers.items()}
+            writer.writerow(
+                {**place, "column": cell.column.name, "metric": cell.metric, **rounded, "n": cell.n, **setting}
+            )
+    return out.getvalue()
+
+
+def _json(filled: Filled) -> str:
+    """The form that other people's scripts read; each of `runs` says where its figure comes from."""
+    name = filled.table.name
+    rows = [
+        {
+            "name": line.row.name,
+            "literature": line.row.literature,
+            "cells": [_json_cell(cell) for cell in line.cells],
+        }
+        for line in filled.lines
+    ]
+    return json.dumps({"table": int(name) if name.isdigit() else name, "rows": rows}, indent=2, ensure_ascii=False)
+
+
+def _json_cell(cell: Cell) -> Mapping[str, Any]:
+    return {
+        "column": cell.column.name,
+        "metric": cell.metric,
+        "paper": cell.paper,
+        "ours": _round(cell.ours),
+        "std": _round(cell.std),
+        "n": cell.n,
+        "delta": _round(cell.delta),
+        "runs": [
+            {"fingerprint": cell.entry.fingerprint, "seed": seed, "value": _round(value), **vars(cell.entry.setting)}
+            for seed, value in cell.values
+            if cell.entry
+        ],
+    }
+
+
+_RENDERERS: dict[Format, Callable[[Filled], str]] = {
+    "text": _text,
+    "md": _markdown,
+    "latex": _latex,
+    "csv": _csv,
+    "json": _json,
+}

@@ -1,0 +1,127 @@
+"""A table of the paper as data: `experiments/tableN.yaml`, read and checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from rga.compose import ConfigError
+from rga.paths import EXPERIMENTS
+
+
+@dataclass(frozen=True)
+class Column:
+    """A data set and what is measured on it. `data` is a choice of `conf/data`, None while there is no reader."""
+
+    name: str
+    data: str | None
+    metrics: Mapping[str, str]  # name in the table -> key among the metrics of a result
+    overrides: tuple[str, ...] = ()
+    of_the_paper: bool = True  # False: the user's own choice of data, beside the paper's columns
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method. `overrides` is None for literature: numbers that the paper quotes from other papers."""
+
+    name: str
+    overrides: tuple[str, ...] | None
+    paper: tuple[float | None, ...]  # in the order of the columns and their metrics; None: not known
+
+    @property
+    def literature(self) -> bool:
+        return self.overrides is None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns, its rows, and the Hydra overrides that all its runs share."""
+
+    name: str
+    title: str
+    source: str
+    overrides: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def available(folder: Path = EXPERIMENTS) -> list[str]:
+    """The names of the tables there are, such as `1`."""
+    names = [path.stem.removeprefix("table") for path in folder.glob("table*.yaml")]
+    return sorted(names, key=lambda name: (not name.isdigit(), name.zfill(8)))
+
+
+def load(name: str, folder: Path = EXPERIMENTS) -> Table:
+    """Read `tableNAME.yaml`; ConfigError, with the place, for a table that is not there or not well formed."""
+    path = folder / f"table{name}.yaml"
+    if name not in available(folder):
+        raise ConfigError(f"there is no table {name}; there are: {', '.join(available(folder)) or 'none'}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {error}") from error
+    try:
+        return _table(name, content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _table(name: str, content: Any) -> Table:
+    found = _fields(content, "the table", {"title", "source", "columns", "rows"}, {"overrides"})
+    columns = tuple(_column(item, f"column {number}") for number, item in enumerate(_list(found, "columns"), 1))
+    width = sum(len(column.metrics) for column in columns)
+    rows = tuple(_row(item, f"row {number}", width) for number, item in enumerate(_list(found, "rows"), 1))
+    for kind, names in (("columns", [column.name for column in columns]), ("rows", [row.name for row in rows])):
+        if len(set(names)) < len(names):
+            raise ConfigError(f"two {kind} have the same name")
+    overrides = _strings(found.get("overrides", []), "overrides")
+    return Table(name, str(found["title"]), str(found["source"]), overrides, columns, rows)
+
+
+def _column(content: Any, where: str) -> Column:
+    found = _fields(content, where, {"name", "data", "metrics"}, {"overrides"})
+    metrics = found["metrics"]
+    if not isinstance(metrics, dict) or not metrics or not all(isinstance(key, str) for key in metrics.values()):
+        raise ConfigError(f"{where}: metrics is a mapping of names to keys of a result's metrics, not {metrics!r}")
+    data = found["data"]
+    if data is not None and not isinstance(data, str):
+        raise ConfigError(f"{where}: data is a choice of conf/data or null, not {data!r}")
+    overrides = _strings(found.get("overrides", []), f"{where}: overrides")
+    return Column(str(found["name"]), data, {str(name): key for name, key in metrics.items()}, overrides)
+
+
+def _row(content: Any, where: str, width: int) -> Row:
+    found = _fields(content, where, {"name", "paper"}, {"overrides"})
+    where = f"{where} ({found['name']})"
+    paper = found["paper"]
+    if not isinstance(paper, list) or len(paper) != width:
+        raise ConfigError(f"{where}: paper is a list of {width} numbers or nulls, one for each metric of each column")
+    for number in paper:
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            raise ConfigError(f"{where}: {number!r} is neither a number nor null")
+    overrides = _strings(found["overrides"], f"{where}: overrides") if "overrides" in found else None
+    return Row(str(found["name"]), overrides, tuple(None if number is None else float(number) for number in paper))
+
+
+def _fields(content: Any, where: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where} is a mapping, not {content!r}")
+    if missing := needed - content.keys():
+        raise ConfigError(f"{where} has no {', '.join(sorted(missing))}")
+    if unknown := content.keys() - needed - optional:
+        raise ConfigError(f"{where} has {', '.join(sorted(map(str, unknown)))}, which means nothing here")
+    return content
+
+
+def _list(found: dict[str, Any], key: str) -> list[Any]:
+    if not isinstance(found[key], list) or not found[key]:
+        raise ConfigError(f"{key} is a list with at least one entry")
+    return list(found[key])
+
+
+def _strings(content: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(content, list) or not all(isinstance(item, str) and "=" in item for item in content):
+        raise ConfigError(f"{where}: a list of Hydra overrides such as [attention=rga_sc], not {content!r}")
+    return tuple(content)
