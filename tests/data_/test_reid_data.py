@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from rga.data import DataError, ReIDAugment, ReIDData, demo, market1501
+from rga.data.sampler import Draw
 
 SIZE = (96, 48)
 
@@ -99,6 +100,16 @@ def test_a_function_of_seed_and_epoch_only(market: Path) -> None:
     assert not any(torch.equal(a["image"], b["image"]) for a, b in zip(first, other, strict=True))
     seeded = batches(data(market, augment=ReIDAugment(SIZE), seed=1), epoch=1)
     assert not any(torch.equal(a["image"], b["image"]) for a, b in zip(first, seeded, strict=True))
+
+
+def test_the_augmentation_is_drawn_anew_in_every_step_and_epoch(market: Path) -> None:
+    module = data(market, augment=ReIDAugment(SIZE))
+    assert module._train is not None
+    draws = [
+        module._train[Draw([0] * 12, list(range(12)), epoch, step)] for epoch, step in [(0, 0), (0, 1), (1, 0), (1, 1)]
+    ]
+    for key in ("affine", "erase"):
+        assert not any(torch.equal(a[key], b[key]) for i, a in enumerate(draws) for b in draws[:i])
 
 
 def test_a_file_on_disk_makes_no_difference(market: Path, tmp_path: Path) -> None:

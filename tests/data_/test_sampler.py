@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rga.data.sampler import IdentityBatches, Share
+from rga.data.sampler import IdentityBatches, Share, generator
 
 LABELS = [label for label in range(11) for _ in range(1 + label % 6)]  # one to six images of an identity
 
@@ -59,6 +59,12 @@ def test_a_function_of_seed_and_epoch_only() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert epoch(0, 5) != epoch(0, 6)
     assert epoch(0, 5) != epoch(1, 5)
+
+
+def test_every_key_has_its_own_numbers() -> None:
+    keys = [(0,), (0, 0), (0, 0, 0), (0, 0, 1), (0, 1), (1,), (1, 0), (1, 0, 0)]
+    assert len({float(torch.rand((), generator=generator(*key))) for key in keys}) == len(keys)
+    assert torch.rand((), generator=generator(3, 4)) == torch.rand((), generator=generator(3, 4))
 
 
 def test_refusals() -> None:

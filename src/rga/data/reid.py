@@ -88,20 +88,21 @@ class ReIDData(LightningDataModule):
         """Write the demo data where they are wanted, and stop here, in one process, where the data are not as expected.
 
         Raises:
-            DataError: see the reader; also a training part with fewer identities than a batch needs.
+            DataError: see the reader; also, to train, a training part with fewer identities than a batch needs.
         """
         if self.demo is not None and self.demo_writer is not None:
             self.demo_writer(self.root, **self.demo)
         split = self._read()
+        if self.trainer is not None and self.trainer.state.fn == "test":
+            return
         present = len(identities(split.train))
         if present < self.identities:
             raise DataError(
                 f"a batch has {self.identities} identities, the training part of {self.root} only {present}: "
                 "set fewer identities per batch"
             )
-        if self.trainer is None or self.trainer.state.fn != "test":
-            # Too large for memory: written once here, by one process of the machine, then mapped by all.
-            cached_file([sample.path for sample in split.train], self.size, self.cache, self.memory)
+        # Too large for memory: written once here, by one process of the machine, then mapped by all.
+        cached_file([sample.path for sample in split.train], self.size, self.cache, self.memory)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data set and, to train, decode its training images (once, however often this is called)."""

@@ -23,7 +23,9 @@ class Draw(NamedTuple):
 
 def generator(*key: int) -> torch.Generator:
     """A generator of its own for every key, such as (seed, epoch, step): independent of the global one."""
-    state = int(np.random.SeedSequence(key).generate_state(1)[0])  # mixes the key; neighbours would be too alike
+    # Mixed, because neighbouring seeds would be too alike; with the length, because a key and one with zeros after it
+    # would be mixed to the same.
+    state = int(np.random.SeedSequence((len(key), *key)).generate_state(1)[0])
     return torch.Generator().manual_seed(state)
 
 
