@@ -1,0 +1,96 @@
+"""The core of every RGA block: attention over nodes from their features and their relations, in O(nodes) memory.
+
+Source: Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998, section 3, and the authors' code for re-ID.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RelationAttention(nn.Module):
+    """One weight in (0, 1) for each of P nodes with F features: (B, F, h, w) -> (B, 1, P), P = h w.
+
+    theta, phi and psi embed the features into D = F//reduction; the relation is R(i, j) = theta_i . phi_j. The
+    relations of node i with all others, [R(i, :), R(:, i)], are embedded into M = P//reduction. The weight of node i is
+    sigmoid(BN(W2 relu(BN(W1 y_i)))) with y_i = [mean(psi_i), embedded relations of i]. "Embedded" means a 1x1
+    convolution without bias, BatchNorm, ReLU.
+
+    What differs from the authors' code: the numbers do not, the P x P relation is never built. Nothing non-linear lies
+    between R and its embedding W = [W_row, W_col], so W [R(i, :); R(:, i)] = (W_row phi) theta_i + (W_col theta) phi_i,
+    with matrices of M x D only. theta, phi and psi are one convolution (BatchNorm and ReLU act on each channel alone),
+    and W1 is applied to the two parts of y_i separately instead of to their concatenation.
+
+    Args:
+        features, nodes: F and P.
+        reduction: s1 in the paper.
+        squeeze: s2; the hidden width is (inputs of W1)//squeeze. No width goes below 1, as it would for
+            `relation=False`, which leaves W1 a single input.
+        relation: False is the paper's "w/o Rel.".
+        vision: False is the paper's "w/o Vis.", without psi.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        nodes: int,
+        *,
+        reduction: int = 8,
+        squeeze: int = 8,
+        relation: bool = True,
+        vision: bool = True,
+    ) -> None:
+        super().__init__()
+        if not (relation or vision):
+            raise ValueError("attention needs the relations, the features or both; both are switched off")
+        self.nodes, self.relation, self.vision = nodes, relation, vision
+        self.width = max(features // reduction, 1)  # D
+        embedded = max(nodes // reduction, 1)  # M
+        inputs = embedded * relation + vision
+        hidden = max(inputs // squeeze, 1)
+
+        stacked = self.width * (2 * relation + vision)  # theta, phi, psi
+        self.embed = nn.Conv2d(features, stacked, 1, bias=False)
+        self.embed_bn = nn.BatchNorm2d(stacked)
+        if relation:
+            self.relate = nn.Linear(2 * nodes, embedded, bias=False)  # [W_row, W_col]
+            self.relate_bn = nn.BatchNorm2d(embedded)
+        self.squeeze = nn.Linear(inputs, hidden, bias=False)  # W1; the feature's mean is the first input
+        self.squeeze_bn = nn.BatchNorm2d(hidden)
+        self.score = nn.Linear(hidden, 1, bias=False)  # W2
+        self.score_bn = nn.BatchNorm2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        embedding = F.relu(self.embed_bn(self.embed(x)), inplace=True).flatten(2)  # (B, 3D, P)
+        w_mean, w_relation = self.squeeze.weight[:, 0], self.squeeze.weight[:, int(self.vision) :]
+        if not self.relation:
+            hidden = embedding.mean(1).unsqueeze(2) * w_mean  # (B, P, 1) * (hidden)
+        elif not self.vision:
+            hidden = F.linear(self._relations(embedding), w_relation)
+        else:
+            pair, psi = embedding.split([2 * self.width, self.width], dim=1)
+            hidden = torch.addcmul(F.linear(self._relations(pair), w_relation), psi.mean(1).unsqueeze(2), w_mean)
+        hidden = F.relu(_norm(self.squeeze_bn, hidden), inplace=True)
+        return torch.sigmoid(_norm(self.score_bn, self.score(hidden))).transpose(1, 2)
+
+    def _relations(self, pair: Tensor) -> Tensor:
+        """[theta, phi] (B, 2D, P) -> the embedded relations of each node (B, P, M)."""
+        theta, phi = pair.split(self.width, dim=1)
+        shape = len(pair), self.nodes, -1
+        w_row, w_col = self.relate.weight.t().split(self.nodes)  # (P, M) each
+        mixed = torch.cat([phi @ w_row.expand(shape), theta @ w_col.expand(shape)], dim=1)  # (B, 2D, M)
+        return F.relu(_norm(self.relate_bn, pair.transpose(1, 2) @ mixed), inplace=True)
+
+
+def _norm(bn: nn.Module, x: Tensor) -> Tensor:
+    """BatchNorm of (B, P, channels) over the last dimension; as a channels_last image, where it is fast everywhere."""
+    return bn(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
+
+
+def check_size(x: Tensor, channels: int, size: tuple[int, int]) -> None:
+    """The weights of a block belong to one feature size; raise a ValueError that names both sizes if x has another."""
+    if x.dim() != 4 or x.shape[1] != channels or x.shape[2] != size[0] or x.shape[3] != size[1]:
+        raise ValueError(
+            f"this block was built for feature maps of shape (B, {channels}, {size[0]}, {size[1]}), "
+            f"but the input has shape {tuple(x.shape)}"
+        )

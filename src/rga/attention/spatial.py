@@ -1,0 +1,48 @@
+"""RGA-S: one weight per position (section 3.2 of the paper)."""
+
+from torch import Tensor, nn
+
+from rga.attention.relation import RelationAttention, check_size
+
+
+class RGAS(nn.Module):
+    """Spatial relation-aware global attention: (B, C, H, W) -> the same shape, x * gate(x).
+
+    The nodes are the H W positions, their features the C channels. See `RelationAttention` for the formulae.
+
+    Args:
+        channels, size: C and (H, W) of the feature map.
+        reduction, squeeze: s1 and s2 of the paper.
+        relation: False is "w/o Rel.", the gate sees only the feature of a position.
+        vision: False is "w/o Vis.", the gate sees only the relations of a position.
+
+    Raises:
+        ValueError: in forward, if the input has another size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        reduction: int = 8,
+        squeeze: int = 8,
+        relation: bool = True,
+        vision: bool = True,
+    ) -> None:
+        super().__init__()
+        self.channels, self.size = channels, (size[0], size[1])
+        self.attention = RelationAttention(
+            channels, size[0] * size[1], reduction=reduction, squeeze=squeeze, relation=relation, vision=vision
+        )
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The weights, (B, 1, H, W)."""
+        check_size(x, self.channels, self.size)
+        return self.attention(x).unflatten(2, self.size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, size={self.size}"
