@@ -1,0 +1,33 @@
+"""Weights & Biases under the run's own identity."""
+
+import os
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from urllib.parse import urlparse
+
+from lightning.pytorch.loggers import WandbLogger
+
+
+def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto") -> WandbLogger:
+    """Log to the wandb run `<fingerprint>-<seed>`, so that a resumed run goes on in the same place.
+
+    Args:
+        save_dir: the run's folder, `<fingerprint>/<seed>`.
+        project: of wandb.
+        offline: "auto" is offline where neither WANDB_API_KEY nor a login of `wandb login` is found; `wandb sync` sends
+            an offline run later. WANDB_MODE has the last word.
+    """
+    name = f"{save_dir.parent.name}-{save_dir.name}"
+    if offline == "auto":
+        offline = os.environ.get("WANDB_MODE", "") == "offline" or not _account()
+    return WandbLogger(save_dir=save_dir, project=project, id=name, name=name, offline=bool(offline), resume="allow")
+
+
+def _account() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False

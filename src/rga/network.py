@@ -1,0 +1,34 @@
+"""From the config groups `backbone` and `attention` to a network with attention behind its stages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.utils import instantiate
+from torch import nn
+
+from rga.compose import ConfigError
+from rga.plugin import output_shape, plug
+
+
+def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Sequence[int]) -> tuple[nn.Module, int]:
+    """Build the trunk (with its weights), then plug the block behind the stages that `attention.after` names.
+
+    Args:
+        backbone: `trunk` and `stages` of conf/backbone.
+        attention: `block` and `after` of conf/attention; a stage is a number, counted from 1, or a module's name.
+        size: (H, W) of the images.
+
+    Returns:
+        The network and the number of channels of its feature map.
+    """
+    size = (size[0], size[1])
+    network = instantiate(backbone["trunk"])
+    network = plug(network, instantiate(attention["block"]), _names(attention["after"], backbone["stages"]), size)
+    return network, output_shape(network, size)[1]
+
+
+def _names(after: Sequence[int | str], stages: Sequence[str]) -> list[str]:
+    unknown = [stage for stage in after if isinstance(stage, int) and not 1 <= stage <= len(stages)]
+    if unknown:
+        raise ConfigError(f"attention.after={list(after)}: the backbone has the stages 1 to {len(stages)}")
+    return [stages[stage - 1] if isinstance(stage, int) else stage for stage in after]
