@@ -148,8 +148,10 @@ def _labels(labels: Array, name: str, features: Tensor) -> Tensor:
 
 
 def _squares(features: Tensor, name: str) -> Tensor:
-    """(N,) squared lengths; in parts, so that the features are never held twice."""
-    squares = torch.cat([part.square().sum(1) for part in features.split(2048)])
+    """(N,) squared lengths. In parts, through one buffer: the features are never held twice."""
+    squares, buffer = features.new_empty(len(features)), features.new_empty(256, features.shape[1])
+    for part, out in zip(features.split(256), squares.split(256), strict=True):
+        torch.sum(torch.mul(part, part, out=buffer[: len(part)]), 1, out=out)
     finite = squares.isfinite()
     if not bool(finite.all()):
         first = int((~finite).nonzero()[0])
