@@ -1,0 +1,94 @@
+"""Networks without pooling and classifier: images (B, 3, H, W) -> the last feature map (B, C, h, w)."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import timm
+import torchvision
+from torch import Tensor, nn
+
+from rga.backbones.weights import is_file_name, load_weights, read_weights
+
+HEADS = ("avgpool", "classifier", "fc", "head", "heads")
+
+
+def torchvision_trunk(name: str, weights: str | Path | None = None, last_stride: int = 2) -> nn.Sequential:
+    """The children of a torchvision network up to its pooling, under their own names, so ImageNet files fit.
+
+    Args:
+        name: a network that is a chain of its children: ResNet, ResNeXt, MobileNet, EfficientNet, RegNet, ConvNeXt, ...
+        weights: None; the name of torchvision's weights, such as IMAGENET1K_V1, which are downloaded; or a file.
+        last_stride: 1 leaves the last feature map of a ResNet at 1/16 of the image instead of 1/32, as re-ID has it.
+
+    Raises:
+        ValueError: unknown weights, weights that do not fit, or a last stride that the network cannot have.
+        RuntimeError: the download failed; the error says how to go on by hand.
+    """
+    network = torchvision.models.get_model(name, weights=None)
+    names = [child for child, _ in network.named_children()]
+    heads = [child for child in names if child in HEADS]
+    trunk = nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in heads))
+    if not heads or names[-len(heads) :] != heads:
+        raise ValueError(f"torchvision's {name} is not a chain of modules that ends with {' or '.join(HEADS)}")
+    if last_stride != 2:
+        _set_last_stride(trunk, name, last_stride)
+    if weights is not None:
+        state = read_weights(weights) if is_file_name(weights) else _download(name, str(weights))
+        load_weights(trunk, state, ignored=heads, source=weights)
+    return trunk
+
+
+def timm_trunk(name: str, weights: str | Path | bool | None = None, **options: Any) -> nn.Module:
+    """A timm network without pooling and classifier.
+
+    Args:
+        name: timm's name.
+        weights: None; True for timm's default ones or the tag of others, which are downloaded; or a file.
+        options: go to `timm.create_model`, such as `output_stride=16`; an option the network lacks is timm's TypeError.
+
+    Raises:
+        ValueError: weights that do not fit.
+        RuntimeError: the download failed; the error says how to go on by hand.
+    """
+    options = {"num_classes": 0, "global_pool": "", **options}
+    if not weights or is_file_name(weights):
+        network = timm.create_model(name, **options)
+        if weights:
+            head = network.pretrained_cfg.get("classifier") or ()
+            load_weights(network, read_weights(str(weights)), [head] if isinstance(head, str) else head, source=weights)
+        return network
+    tagged = name if weights is True else f"{name}.{weights}"
+    try:
+        return timm.create_model(tagged, pretrained=True, **options)
+    except Exception as error:  # what a failed download raises depends on the versions of timm's dependencies
+        config = timm.get_pretrained_cfg(tagged)
+        if config is None:
+            raise
+        source = config.url or f"{config.hf_hub_id} (model.safetensors) on the model hub"
+        raise RuntimeError(_by_hand("the weights", source)) from error
+
+
+def _set_last_stride(trunk: nn.Sequential, name: str, stride: int) -> None:
+    stages = dict(trunk.named_children())
+    if stride != 1 or "layer4" not in stages:
+        raise ValueError(f"last_stride={stride} is not possible for {name}; 1 or 2 for a ResNet, else 2")
+    for module in stages["layer4"].modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.stride = (1, 1)
+
+
+def _download(name: str, weights: str) -> dict[str, Tensor]:
+    known = torchvision.models.get_model_weights(name)
+    if weights not in known.__members__:
+        there_are = ", ".join(known.__members__)
+        raise ValueError(f"torchvision has no weights {weights!r} for {name}; there are: {there_are}, or give a file")
+    entry = known[weights]
+    try:
+        return dict(entry.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:  # no network, a proxy's page instead of the file
+        raise RuntimeError(_by_hand(entry.url.rpartition("/")[2], entry.url)) from error
+
+
+def _by_hand(file: str, source: str) -> str:
+    return f"could not download {file}; download it yourself from {source} and pass backbone.weights=FILE"
