@@ -78,7 +78,7 @@ def _task(argv: list[str]) -> Any:
 
     @functools.wraps(trainer.run)
     def task(config: Any) -> Any:
-        from hydra.errors import HydraException
+        from hydra.errors import CompactHydraException
 
         try:
             with _argv(argv):
@@ -86,7 +86,7 @@ def _task(argv: list[str]) -> Any:
         except Exception as error:
             if os.environ.get("RGA_DEBUG") or not _for_the_user(error):
                 raise
-            raise HydraException(f"rga: {error}") from error  # which Hydra prints without a traceback
+            raise CompactHydraException(f"rga: {error}") from error  # which Hydra prints without a traceback
 
     return task
 
@@ -119,7 +119,7 @@ def table(
     for, and counts, just these.
     """
     from rga.tables import fill, load
-    from rga.tables.fill import is_hydra
+    from rga.tables.filled import is_hydra
     from rga.tables.render import render
 
     asked = overrides or []

@@ -56,6 +56,7 @@ def compose(
 
 
 def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -> dict[str, Any]:
+    import yaml  # type: ignore[import-untyped]
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
@@ -63,7 +64,7 @@ def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -
     try:
         with initialize_config_dir(str(conf), job_name="train", version_base="1.3"):
             config = compose("train", [*searchpath, *overrides])
-    except HydraException as error:
+    except (HydraException, yaml.YAMLError) as error:
         cause = f"\n{error.__cause__}" if error.__cause__ else ""
         raise ConfigError(f"{error}{cause}") from error
     container = OmegaConf.to_container(config, resolve=False)
@@ -77,20 +78,20 @@ def _digest(text: str) -> str:
 
 def _cache(*folders: Path) -> Path:
     """The cache folder of the present state of the config files."""
-    files = [Path(folder, name) for top in folders for folder, _, names in os.walk(top) for name in sorted(names)]
-    stats = [(path, path.stat()) for path in sorted(files) if path.suffix == ".yaml"]
+    found = [(top, Path(folder, name)) for top in folders for folder, _, names in os.walk(top) for name in names]
+    files = sorted((path, top) for top, path in found if path.suffix == ".yaml")
+    stats = [(path, str(path.relative_to(top)), path.stat()) for path, top in files]
+    state = _state(tuple((path, name, stat.st_mtime_ns, stat.st_size) for path, name, stat in stats))
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return (
-        Path(home) / "rga" / "configs" / _state(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
-    )
+    return Path(home) / "rga" / "configs" / state
 
 
 @lru_cache(maxsize=8)
-def _state(files: tuple[tuple[Path, int, int], ...]) -> str:
+def _state(files: tuple[tuple[Path, str, int, int], ...]) -> str:
     """Hash names and contents; within a process a file is read again only when its time or size has changed."""
     state = hashlib.sha256()
-    for path, _, size in files:
-        state.update(f"{path}\0{size}\0".encode() + path.read_bytes())
+    for path, name, _, size in files:
+        state.update(f"{name}\0{size}\0".encode() + path.read_bytes())
     return state.hexdigest()[:32]
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rga.tables.fill import Cell, Filled, Setting
+from rga.tables.filled import Cell, Filled, Setting
 from rga.tables.spec import Column
 
 Format = Literal["text", "md", "latex", "csv", "json"]
@@ -37,8 +37,7 @@ def notes(filled: Filled) -> list[str]:
         if setting.scale == "paper":
             lines.append(f"ours: {source}")
         else:
-            label = setting.scale.upper()
-            lines.append(f"{label}: {source}. NOT results on the paper's data sets: a small pipeline, drawn pictures.")
+            lines.append(f"{setting.scale.upper()}: {source}. These are NOT results on the paper's data sets.")
     if filled.overrides:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 
 from rga.compose import ConfigError
 from rga.paths import CONF
-from rga.tables.fill import Filled
+from rga.tables.filled import Filled
 
 
 def run_missing(filled: Filled, hydra: Sequence[str], task: TaskFunction, conf: Path = CONF) -> list[str]:
@@ -50,7 +50,9 @@ def _launch(jobs: list[list[str]], overrides: list[str], task: TaskFunction, con
     with initialize_config_dir(str(conf), job_name="train", version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         try:
-            config = hydra.compose_config("train", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=True)
+            config = hydra.compose_config(
+                "train", [*overrides, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN, with_log_configuration=True
+            )
         except HydraException as error:
             raise ConfigError(f"{' '.join(overrides)}: {error}") from error
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))

@@ -12,9 +12,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from rga.compose import ConfigError, compose
+from rga.paths import CONF
 from rga.runs import fingerprint, results_of
 from rga.tables.spec import Column, Row, Table
 
@@ -32,7 +34,8 @@ class Setting:
         def name(group: str, default: str) -> str:
             return str((config.get(group) or {}).get("name", default))
 
-        return cls(name("data", "unnamed data"), name("backbone", "unnamed network"), name("scale", "paper"))
+        drawn = " (drawn)" if (config.get("data") or {}).get("demo") else ""  # in the layout of that data set
+        return cls(name("data", "unnamed") + drawn, name("backbone", "unnamed"), name("scale", "paper"))
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,15 @@ class Filled:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The user's overrides, sorted by what they are for."""
+    """The user's overrides, sorted by what they are for, and where the configs are."""
 
     data: str | None
     seeds: tuple[int, ...] | None
     config: tuple[str, ...]
+    conf: Path
 
 
-def fill(table: Table, overrides: Sequence[str] = ()) -> Filled:
+def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF) -> Filled:
     """Compose every cell's config with the user's overrides and look up its runs.
 
     `data=NAME` shows that data set: in its own column if the table has one, else in a new column without numbers of the
@@ -150,7 +154,7 @@ def fill(table: Table, overrides: Sequence[str] = ()) -> Filled:
     Raises:
         ConfigError: an override that names nothing, or one of what the rows themselves vary.
     """
-    asked = _sort(overrides)
+    asked = _sort(overrides, conf)
     _refuse_rows_own(table, asked)
     columns = _columns(table, asked.data)
     lines = tuple(Line(row, tuple(_cells(table, row, columns, asked))) for row in table.rows)
@@ -166,7 +170,7 @@ def _key(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~")
 
 
-def _sort(overrides: Sequence[str]) -> _Asked:
+def _sort(overrides: Sequence[str], conf: Path) -> _Asked:
     data, seeds, config = None, None, []
     for line in overrides:
         if "=" not in line and not line.startswith("~"):
@@ -177,7 +181,7 @@ def _sort(overrides: Sequence[str]) -> _Asked:
             seeds = _seeds(line)
         elif not is_hydra(line):
             config.append(line)
-    return _Asked(data, seeds, tuple(config))
+    return _Asked(data, seeds, tuple(config), conf)
 
 
 def _seeds(line: str) -> tuple[int, ...]:
@@ -226,9 +230,11 @@ def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | Non
         return None
     own = (*table.overrides, f"data={column.data}", *column.overrides, *row.overrides)
     try:
-        config = compose((*own, *asked.config))
+        config = compose((*own, *asked.config), conf=asked.conf)
         setting = Setting.of(config)
-        comparable = setting.scale == "paper" and (not asked.config or setting == Setting.of(compose(own)))
+        comparable = setting.scale == "paper" and (
+            not asked.config or setting == Setting.of(compose(own, conf=asked.conf))
+        )
     except ConfigError as error:
         raise ConfigError(f"table {table.name}, {row.name}, {column.name}: {error}") from error
     name = fingerprint(config)

@@ -1,0 +1,155 @@
+"""Which runs come into which cell, and what is computed from them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rga.compose import ConfigError
+from rga.runs import RESULT, Run
+from rga.tables import Cell, Filled, load
+from rga.tables import fill as fill_table
+
+TABLE = load("7", Path(__file__).parent)
+Recorder = Callable[..., Run]
+Fill = Callable[..., Filled]
+
+
+@pytest.fixture
+def fill(runs: Path, small_conf: Path) -> Fill:
+    """Fill Table 7 (tests/tables/table7.yaml) with the overrides that are given."""
+    return lambda *overrides: fill_table(TABLE, overrides, small_conf)
+
+
+def cell(filled: Filled, row: str, column: str = "Market1501", metric: str = "rank-1") -> Cell:
+    (found,) = [
+        cell
+        for line in filled.lines
+        for cell in line.cells
+        if (line.row.name, cell.column.name, cell.metric) == (row, column, metric)
+    ]
+    return found
+
+
+def test_without_runs(fill: Fill) -> None:
+    filled = fill()
+    assert all(cell.ours is None and cell.std is None and cell.delta is None and cell.n == 0 for cell in filled.cells)
+    assert cell(filled, "Others [7]").entry is None
+    assert cell(filled, "Baseline", "CUHK03 (L)").entry is None
+    assert [(line.row.name, entry.missing) for line, _, entry in filled.missing()] == [
+        ("Baseline", (0,)),
+        ("RGA-S", (0,)),
+        ("RGA-C", (0,)),
+    ]
+    assert filled.missing()[1][2].command == "rga train data=market1501 attention=rga_s seed=0"
+
+
+def test_mean_std_and_difference(record: Recorder, fill: Fill) -> None:
+    for seed, rank1 in ((0, 0.70), (1, 0.72), (3, 0.74)):
+        record("attention=none", f"seed={seed}", rank1=rank1, map=0.5)
+    found = cell(fill(), "Baseline")
+    assert found.ours == pytest.approx(72.0)
+    assert found.std == pytest.approx(2.0)  # the sample's: n - 1
+    assert found.n == 3
+    assert found.delta == pytest.approx(2.0)
+    assert [seed for seed, _ in found.values] == [0, 1, 3]
+
+
+def test_one_seed_has_no_deviation(record: Recorder, fill: Fill) -> None:
+    record("attention=none", rank1=0.7, map=0.5)
+    assert cell(fill(), "Baseline").std is None
+
+
+def test_the_seeds_asked_for_and_no_others_count(record: Recorder, fill: Fill) -> None:
+    for seed, rank1 in ((0, 0.1), (1, 0.2), (5, 0.3)):
+        record("attention=none", f"seed={seed}", rank1=rank1, map=0.5)
+    filled = fill("seed=1,2,5")
+    assert cell(filled, "Baseline").ours == pytest.approx(25.0)
+    line, _, entry = filled.missing()[0]
+    assert (line.row.name, entry.missing) == ("Baseline", (2,))
+    assert filled.missing()[1][2].command == "rga train -m data=market1501 attention=rga_s seed=1,2,5"
+    assert fill("seed=range(0,3)").missing()[1][2].missing == (0, 1, 2)
+
+
+def test_any_seed_fills_a_cell_when_none_is_asked_for(record: Recorder, fill: Fill) -> None:
+    record("attention=none", "seed=5", rank1=0.3, map=0.5)
+    assert [line.row.name for line, _, _ in fill().missing()] == ["RGA-S", "RGA-C"]
+
+
+def test_a_rerun_misses_everything(record: Recorder, fill: Fill) -> None:
+    record("attention=none", rank1=0.3, map=0.5)
+    assert len(fill("rerun=true", "seed=0").missing()) == 3
+
+
+def test_demo_runs_are_no_results_of_the_paper(record: Recorder, fill: Fill) -> None:
+    record("attention=none", "scale=demo", rank1=0.9, map=0.8)
+    assert cell(fill(), "Baseline").ours is None
+    found = cell(fill("scale=demo"), "Baseline")
+    assert found.ours == pytest.approx(90.0)
+    assert found.delta is None
+    assert found.entry is not None
+    assert found.entry.setting.scale == "demo"
+
+
+def test_another_network_is_not_compared(record: Recorder, fill: Fill) -> None:
+    record("attention=none", "backbone=tiny", rank1=0.9, map=0.8)
+    found = cell(fill("backbone=tiny"), "Baseline")
+    assert found.ours == pytest.approx(90.0)
+    assert found.delta is None
+
+
+def test_weights_from_a_file_and_other_paths_are_still_compared(record: Recorder, fill: Fill) -> None:
+    record("attention=none", "backbone.weights=/x/resnet50.pth", rank1=0.9, map=0.8)
+    overrides = ["backbone.weights=/elsewhere/resnet50.pth", "paths.data=/data", "trainer.devices=2"]
+    assert cell(fill(*overrides), "Baseline").delta == pytest.approx(20.0)
+
+
+def test_another_data_set_has_a_column_of_its_own(record: Recorder, fill: Fill) -> None:
+    record("attention=none", "data=market1501_holdout", rank1=0.6, map=0.4)
+    record("attention=none", rank1=0.9, map=0.8)
+    filled = fill("data=market1501_holdout")
+    assert [column.name for column in filled.columns] == ["CUHK03 (L)", "Market1501", "market1501_holdout"]
+    found = cell(filled, "Baseline", "market1501_holdout")
+    assert (found.ours, found.paper, found.delta) == (pytest.approx(60.0), None, None)
+    assert cell(filled, "Baseline").ours is None
+    assert cell(filled, "Baseline").paper == 70.0
+
+
+def test_the_tables_own_data_set_stays_in_its_column(record: Recorder, fill: Fill) -> None:
+    record("attention=none", rank1=0.9, map=0.8)
+    filled = fill("data=market1501")
+    assert filled.columns == TABLE.columns
+    assert cell(filled, "Baseline").delta == pytest.approx(20.0)
+
+
+def test_equal_rows_are_one_run(fill: Fill) -> None:
+    filled = fill("seed=0")
+    twice = Filled(filled.table, filled.overrides, filled.columns, filled.lines * 2)
+    assert len(twice.missing()) == 3
+
+
+def test_damaged_and_incomplete_runs_are_named_and_left_out(record: Recorder, fill: Fill) -> None:
+    record("attention=rga_s", rank1=0.9)
+    (record("attention=none", rank1=0.9, map=0.8).folder / RESULT).write_text("{")
+    with pytest.warns(UserWarning, match="left out"):
+        filled = fill()
+    assert cell(filled, "Baseline").ours is None
+    with pytest.warns(UserWarning, match="no metric 'map'"):
+        assert cell(filled, "RGA-S", metric="mAP").ours is None
+    assert cell(filled, "RGA-S").ours == pytest.approx(90.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("attention=none", "rows of table 7 differ by attention"),
+        ("attenton=none", "table 7, Baseline, Market1501: .*attenton"),
+        ("backbone=no_such", "no_such"),
+        ("demo", "expected NAME=VALUE"),
+        ("seed=one", "seed=0,1,2"),
+        ("seed=0,x", "seed=0,1,2"),
+    ],
+)
+def test_a_wrong_override_is_named(fill: Fill, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fill(override)

@@ -1,0 +1,82 @@
+"""The printed table in each format, against files that are read by people: golden/.
+
+After a wanted change: RGA_WRITE_GOLDEN=1 pytest tests/tables/test_render.py, and read the difference.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from rga.runs import Run
+from rga.tables import Filled, fill, load
+from rga.tables.render import Format, render
+
+HERE = Path(__file__).parent
+TABLE = load("7", HERE)
+ENDINGS = {"text": "txt", "md": "md", "latex": "tex", "csv": "csv", "json": "json"}
+CASES = {"paper": [], "demo": ["scale=demo"], "holdout": ["data=market1501_holdout", "backbone=tiny"]}
+
+
+@pytest.fixture
+def filled(record: Callable[..., Run], small_conf: Path) -> Callable[[str], Filled]:
+    """Table 7 with made-up runs: the baseline with three seeds, RGA-S with one, RGA-C with none."""
+
+    def make(case: str) -> Filled:
+        for seed, rank1 in ((0, 0.70), (1, 0.7218), (3, 0.7401)):
+            record(*CASES[case], "attention=none", f"seed={seed}", rank1=rank1, map=rank1 - 0.21)
+        record(*CASES[case], "attention=rga_s", rank1=0.765, map=0.5512)
+        return fill(TABLE, CASES[case], small_conf)
+
+    return make
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("format", get_args(Format))
+def test_prints_as_before(filled: Callable[[str], Filled], case: str, format: Format) -> None:
+    printed = render(filled(case), format) + "\n"
+    golden = HERE / "golden" / f"{case}.{ENDINGS[format]}"
+    if os.environ.get("RGA_WRITE_GOLDEN"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(printed, encoding="utf-8")
+    assert printed == golden.read_text(encoding="utf-8")
+
+
+def test_json_is_what_other_scripts_rely_on(filled: Callable[[str], Filled]) -> None:
+    table = json.loads(render(filled("paper"), "json"))
+    assert table.keys() == {"table", "rows"}
+    assert table["table"] == 7
+    assert [row.keys() for row in table["rows"]] == 4 * [{"name", "literature", "cells"}]
+    keys = {"column", "metric", "paper", "ours", "std", "n", "delta", "runs"}
+    assert all(cell.keys() == keys for row in table["rows"] for cell in row["cells"])
+    literature, baseline, _, unrun = table["rows"]
+    assert literature["literature"]
+    assert literature["cells"][0]["paper"] == 41.5
+    rank1 = baseline["cells"][1]
+    assert (rank1["column"], rank1["metric"], rank1["paper"], rank1["n"]) == ("Market1501", "rank-1", 70.0, 3)
+    assert rank1["ours"] == pytest.approx(72.063333)
+    assert rank1["delta"] == pytest.approx(2.063333)
+    assert [run["seed"] for run in rank1["runs"]] == [0, 1, 3]
+    assert (unrun["cells"][1]["ours"], unrun["cells"][1]["n"], unrun["cells"][1]["runs"]) == (None, 0, [])
+
+
+@pytest.mark.parametrize("format", get_args(Format))
+def test_demo_is_labelled_in_every_format(filled: Callable[[str], Filled], format: Format) -> None:
+    printed = render(filled("demo"), format)
+    assert "demo" in printed
+    if format in ("text", "md", "latex"):
+        assert "NOT results on the paper's data sets" in printed
+        assert "ours" not in printed.replace("colours", "").split("Others")[0].split("Table 7")[0]
+    if format == "json":
+        cells = [cell for row in json.loads(printed)["rows"] for cell in row["cells"]]
+        assert {cell["delta"] for cell in cells} == {None}
+        assert {run["scale"] for cell in cells for run in cell["runs"]} == {"demo"}
+    if format == "csv":
+        lines = list(csv.DictReader(io.StringIO(printed)))
+        assert {line["scale"] for line in lines if line["ours"]} == {"demo"}
+        assert {line["delta"] for line in lines} == {""}

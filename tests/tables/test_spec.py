@@ -1,0 +1,88 @@
+"""The files of the tables, and what is refused in them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from rga.compose import ConfigError, compose
+from rga.runs import fingerprint
+from rga.tables import available, load
+
+GOOD: dict[str, Any] = {
+    "title": "T",
+    "source": "S",
+    "columns": [{"name": "A", "data": "market1501", "metrics": {"rank-1": "rank1"}}],
+    "rows": [{"name": "Ours", "overrides": ["attention=none"], "paper": [50]}, {"name": "Theirs", "paper": [None]}],
+}
+
+
+def write(folder: Path, content: Any) -> Path:
+    (folder / "table8.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+def test_reads_a_table(tmp_path: Path) -> None:
+    table = load("8", write(tmp_path, GOOD))
+    assert [row.literature for row in table.rows] == [False, True]
+    assert table.rows[0].paper == (50.0,)
+    assert table.rows[1].paper == (None,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tilte": "x"}, "tilte"),
+        ({"columns": []}, "columns is a list"),
+        ({"rows": [{"name": "Ours", "overrides": ["attention=none"]}]}, "row 1 has no paper"),
+        ({"rows": [{"name": "Ours", "overrides": ["attention=none"], "paper": [1, 2]}]}, "row 1 .Ours.: .* 1 numbers"),
+        ({"rows": [{"name": "Ours", "overrides": ["attention=none"], "paper": ["94.1"]}]}, "'94.1' is neither"),
+        ({"rows": [{"name": "Ours", "overrides": "attention=none", "paper": [1]}]}, "list of Hydra overrides"),
+        ({"rows": [{"name": "Ours", "overrides": ["none"], "paper": [1]}]}, "list of Hydra overrides"),
+        ({"rows": 2 * [{"name": "Ours", "paper": [1]}]}, "two rows have the same name"),
+        ({"columns": [{"name": "A", "data": 3, "metrics": {"rank-1": "rank1"}}]}, "column 1: data"),
+        ({"columns": [{"name": "A", "data": None, "metrics": ["rank1"]}]}, "column 1: metrics"),
+    ],
+)
+def test_refuses_what_is_not_well_formed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"table8\.yaml: .*{message}"):
+        load("8", write(tmp_path, {**GOOD, **change}))
+
+
+def test_an_unknown_table_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    for name in ("10", "2", "attention"):
+        (tmp_path / f"table{name}.yaml").touch()
+    with pytest.raises(ConfigError, match="no table 3; there are: 2, 10, attention"):
+        load("3", tmp_path)
+
+
+@pytest.mark.parametrize("name", available())
+def test_every_row_of_every_table_can_be_run(name: str, cache: Path) -> None:
+    table = load(name)
+    names = set()
+    for column in table.columns:
+        rows = [row for row in table.rows if row.overrides is not None] if column.data else []
+        for row in rows:
+            own = (*table.overrides, f"data={column.data}", *column.overrides, *(row.overrides or ()))
+            names.add((column.name, fingerprint(compose(own))))
+            assert fingerprint(compose((*own, "scale=demo"))) != fingerprint(compose(own))
+    runnable = sum(column.data is not None for column in table.columns) * sum(not row.literature for row in table.rows)
+    assert len(names) == runnable, "two rows are the same run"
+
+
+def test_table_1_has_the_rows_of_the_paper() -> None:
+    table = load("1")
+    assert [row.name for row in table.rows] == [
+        "Baseline",
+        "RGA-S w/o Rel.",
+        "RGA-S w/o Vis.",
+        "RGA-S",
+        "RGA-C w/o Rel.",
+        "RGA-C w/o Vis.",
+        "RGA-C",
+        "RGA-S//C",
+        "RGA-CS",
+        "RGA-SC",
+    ]
+    assert [column.name for column in table.columns] == ["CUHK03 (L)", "Market1501"]
