@@ -6,13 +6,17 @@ What is kept is not resolved: interpolations (`${oc.env:...}`) are resolved each
 """
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
@@ -41,7 +45,7 @@ def compose(
     """
     overrides = list(overrides)
     folders = [Path(conf).absolute(), *([Path(config_dir).absolute()] if config_dir is not None else [])]
-    kept = _cache(*folders) / f"{_digest(json.dumps(overrides))}.json"
+    kept = _cache(*folders) / _name(overrides)
     try:
         unresolved = json.loads(kept.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -53,6 +57,40 @@ def compose(
         raise ConfigError(f"{' '.join(overrides)}: {error}") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+def prepare(many: Iterable[Iterable[str]], *, conf: str | Path = CONF) -> None:
+    """Fill the cache with compositions on all cores, so that a table's first printing takes less than a second.
+
+    Does nothing where forking is not safe; what fails here is left to `compose`, which says why.
+    """
+    folder = _cache(Path(conf).absolute())
+    wanted = list(dict.fromkeys(tuple(overrides) for overrides in many))
+    unknown = [overrides for overrides in wanted if not (folder / _name(overrides)).exists()]
+    processes = min(len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1, 8, len(unknown) // 2)
+    if processes < 2 or threading.active_count() > 1 or "torch" in sys.modules:
+        return
+    importlib.import_module("hydra")  # before the fork: once for all
+    children = []
+    for number in range(1, processes):
+        if child := os.fork():
+            children.append(child)
+        else:
+            _compose_and_exit(unknown[number::processes], conf)
+    with suppress(ConfigError):
+        for overrides in unknown[::processes]:
+            compose(overrides, conf=conf)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def _compose_and_exit(share: Iterable[Iterable[str]], conf: str | Path) -> NoReturn:
+    """A forked process: it must not run on into what its parent was doing, whatever happens."""
+    try:
+        for overrides in share:
+            compose(overrides, conf=conf)
+    finally:
+        os._exit(0)
 
 
 def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -> dict[str, Any]:
@@ -72,8 +110,8 @@ def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -
     return {str(key): value for key, value in container.items()}
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def _name(overrides: Iterable[str]) -> str:
+    return f"{hashlib.sha256(json.dumps(list(overrides)).encode()).hexdigest()[:32]}.json"
 
 
 def _cache(*folders: Path) -> Path:
