@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -18,7 +18,7 @@ from rga.runs import Run
 _NOT_FOR_JOBS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
 
 
-class JobFailedError(HydraException):
+class JobFailedError(CompactHydraException):
     """A job of the sweep failed; Hydra prints the message without a traceback."""
 
 

@@ -46,6 +46,7 @@ class Monitor(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._sums, self._steps, self._images, self._started = {}, 0, 0, time.monotonic()
+        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -55,7 +56,7 @@ class Monitor(Callback):
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._steps += 1
         self._images += len(batch["image"]) * trainer.world_size
-        pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+        pl_module.log("lr", self._lr, prog_bar=True)
         pl_module.log("images/s", self._images / (time.monotonic() - self._started), prog_bar=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -68,7 +69,7 @@ class Monitor(Callback):
         self.seconds += seconds
         entry = {
             "epoch": float(trainer.current_epoch + 1),
-            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "lr": self._lr,
             "images_per_second": round(self._images / seconds, 2),
             **dict(zip(names, means.tolist(), strict=True)),
         }
@@ -106,6 +107,8 @@ def quiet() -> None:
         r".*does not have many workers.*",
         r"`Trainer.fit` stopped.*",
         r"You're resuming from a checkpoint that ended before the epoch ended.*",
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+        r"`weights_only` was not set.*",
         r"Starting from v1\.9\.0.*tensorboardX.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
 from rga.compose import ConfigError
-from rga.plugin import output_shape, plug
+from rga.plugin import output_shapes, plug
 
 
 def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Sequence[int]) -> tuple[nn.Module, int]:
@@ -20,11 +21,20 @@ def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Seque
 
     Returns:
         The network and the number of channels of its feature map.
+
+    Raises:
+        ConfigError: weights that are not there or do not fit, a stage or an option that there is not.
     """
     size = (size[0], size[1])
-    network = instantiate(backbone["trunk"])
-    network = plug(network, instantiate(attention["block"]), _names(attention["after"], backbone["stages"]), size)
-    return network, output_shape(network, size)[1]
+    names = _names(attention["after"], backbone["stages"])
+    try:
+        network = plug(instantiate(backbone["trunk"]), instantiate(attention["block"]), names, size)
+        shape = output_shapes(network, size)[""]
+    except (InstantiationException, ValueError) as error:
+        raise ConfigError(str(error.__cause__ or error)) from error
+    if shape is None:
+        raise ConfigError(f"backbone={backbone['name']} does not put out one feature map of shape (B, C, H, W)")
+    return network, shape[0]
 
 
 def _names(after: Sequence[int | str], stages: Sequence[str]) -> list[str]:

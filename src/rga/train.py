@@ -69,14 +69,14 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         )
         monitor = Monitor()
         settings = dict(config.trainer)
-        minutes = settings.pop("checkpoint_minutes")
+        minutes, synchronised = settings.pop("checkpoint_minutes"), settings.pop("sync_batchnorm")
         trainer: pl.Trainer = instantiate(
             settings,
             max_epochs=config.recipe.epochs,
             default_root_dir=str(this.folder),
             logger=[instantiate(logger)(save_dir=this.folder) for logger in config.logger.values()],
             callbacks=[EpochSeed(this.seed), StopWhenDiverged(), monitor, EpochCheckpoint(this.folder, minutes)],
-            plugins=[AtomicCheckpointIO(), *([SyncBatchNorm()] if config.trainer.sync_batchnorm else [])],
+            plugins=[AtomicCheckpointIO(), *([SyncBatchNorm()] if synchronised else [])],
             use_distributed_sampler=False,  # the samplers deal the images to the processes themselves
             enable_progress_bar=sys.stderr.isatty(),
             enable_model_summary=False,

@@ -93,7 +93,7 @@ class ReIDAugment(nn.Module):
 
     def forward(self, images: Tensor, draw: dict[str, Tensor]) -> Tensor:
         """(B, 3, h, w) of 0..255 and what `draw` gave for them, to normalised (B, 3, H, W) in float32."""
-        grid = F.affine_grid(draw["affine"], [len(images), 3, *self.size], align_corners=False)
+        grid = F.affine_grid(draw["affine"].float(), [len(images), 3, *self.size], align_corners=False)
         images = F.grid_sample(images.float(), grid, "bilinear", "border", align_corners=False)
         return self._erase(self.normalize(images), draw["erase"])
 

@@ -127,7 +127,10 @@ class ReIDData(LightningDataModule):
         # Nothing is decoded here, so workers would only copy.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         rank, world = self._process()
-        sampler = IdentityBatches(self._train.labels.tolist(), self.identities, self.images, self.seed, rank, world)
+        try:
+            sampler = IdentityBatches(self._train.labels.tolist(), self.identities, self.images, self.seed, rank, world)
+        except ValueError as error:
+            raise DataError(str(error)) from error
         return DataLoader(self._train, batch_size=None, sampler=sampler, **self._options())
 
     def test_dataloader(self) -> DataLoader[Any]:

@@ -50,11 +50,13 @@ class ReID(pl.LightningModule):
     def setup(self, stage: str) -> None:
         if self.classifier is None:
             self.classifier = nn.Linear(self.channels, self.trainer.datamodule.num_classes, bias=False)  # type: ignore[attr-defined]
-            nn.init.normal_(self.classifier.weight, std=0.001)
+            # From a generator of its own: what was drawn before this differs between one process and several.
+            nn.init.normal_(self.classifier.weight, std=0.001, generator=torch.Generator().manual_seed(torch.initial_seed()))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Args: images (B, 3, H, W), normalised. Returns the feature before and after BN, (B, C) each."""
-        feature = self.backbone(images).float().mean((2, 3))
+        features = self.backbone(images.to(self.dtype))  # type: ignore[arg-type]
+        feature = features.mean((2, 3), dtype=torch.promote_types(features.dtype, torch.float32))
         return feature, self.neck(feature)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -1,0 +1,50 @@
+"""The command `rga train` as a user runs it, on the smallest demo data that still make whole batches."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SMALL = [
+    "scale=demo",
+    "data.demo={identities: 10, test_identities: 6, images: 3, distractors: 4, junk: 2, seed: 0}",
+    "data.size=[64,32]",
+    "data.workers=0",
+    "recipe.identities=4",
+    "recipe.epochs=4",
+    "trainer.accelerator=cpu",
+    "trainer.checkpoint_minutes=0",
+]
+
+
+def command(folder: Path, *overrides: str, sweep: bool = False) -> list[str]:
+    """The command line; data are drawn once for all tests of a session, runs go to `folder`."""
+    paths = [f"paths.runs={folder}", f"paths.data={folder.parent / 'data'}"]
+    return [sys.executable, "-m", "rga", "train", *(["-m"] if sweep else []), *SMALL, *paths, *overrides]
+
+
+def train(folder: Path, *overrides: str, sweep: bool = False, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command(folder, *overrides, sweep=sweep),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def only_result(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("*/*/result.json")
+    return dict(json.loads(path.read_text()))
+
+
+def what_counts(result: dict[str, Any]) -> tuple[Any, Any]:
+    """The figures of a run without its timings."""
+    curve = [{k: v for k, v in entry.items() if k != "images_per_second"} for entry in result["curve"]]
+    return result["metrics"], curve
