@@ -42,7 +42,8 @@ class ProcessLauncher(Launcher):
         returns = [
             self._compose(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)
         ]
-        jobs = [self._job(ret) for ret in returns]
+        shared = set.intersection(*(set(overrides) for overrides in job_overrides)) if len(returns) > 1 else set()
+        jobs = [self._job(ret, shared) for ret in returns]
         pending = {job.run.folder: job for job in jobs if job.run.config.get("rerun") or not job.run.finished}
         outcomes: dict[Any, Outcome] = {}
         if pending:
@@ -67,7 +68,7 @@ class ProcessLauncher(Launcher):
             del config["hydra"]
         return JobReturn(overrides=overrides, cfg=config, hydra_cfg=hydra_config, task_name="train")
 
-    def _job(self, ret: JobReturn) -> Job:
+    def _job(self, ret: JobReturn, shared: set[str]) -> Job:
         assert ret.overrides is not None
         assert ret.cfg is not None
         before = HydraConfig.instance().cfg
@@ -78,7 +79,8 @@ class ProcessLauncher(Launcher):
             HydraConfig.instance().cfg = before
         assert isinstance(config, dict)
         run = Run(config["paths"]["runs"], {str(key): value for key, value in config.items()})
-        label = " ".join(filter_overrides(ret.overrides)) or "the default"
+        own = [line for line in filter_overrides(ret.overrides) if line not in shared]  # tells it from the others
+        label = " ".join(own or ret.overrides) or "the default"
         return Job((*self._inherited(), *ret.overrides, "hydra.mode=RUN"), run, label)
 
     def _inherited(self) -> list[str]:

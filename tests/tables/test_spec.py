@@ -9,6 +9,7 @@ import yaml  # type: ignore[import-untyped]
 from rga.compose import ConfigError, compose
 from rga.runs import fingerprint
 from rga.tables import available, load
+from rga.tables.places import cells_of
 
 GOOD: dict[str, Any] = {
     "title": "T",
@@ -60,14 +61,14 @@ def test_an_unknown_table_is_answered_with_those_there_are(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", available())
 def test_every_row_of_every_table_can_be_run(name: str, cache: Path) -> None:
     table = load(name)
-    names = set()
+    names, runnable = set(), 0
     for column in table.columns:
-        rows = [row for row in table.rows if row.overrides is not None] if column.data else []
-        for row in rows:
-            own = (*table.overrides, f"data={column.data}", *column.overrides, *(row.overrides or ()))
-            names.add((column.name, fingerprint(compose(own))))
-            assert fingerprint(compose((*own, "scale=demo"))) != fingerprint(compose(own))
-    runnable = sum(column.data is not None for column in table.columns) * sum(not row.literature for row in table.rows)
+        for row in table.rows:
+            own = table.runnable(row, column)
+            if own is not None:
+                runnable += 1
+                names.add(fingerprint(compose(own)))
+                assert fingerprint(compose((*own, "scale=demo"))) not in names
     assert len(names) == runnable, "two rows are the same run"
 
 
@@ -86,3 +87,11 @@ def test_table_1_has_the_rows_of_the_paper() -> None:
         "RGA-SC",
     ]
     assert [column.name for column in table.columns] == ["CUHK03 (L)", "Market1501"]
+
+
+def test_a_run_knows_its_cells(cache: Path) -> None:
+    assert cells_of(compose(["attention=rga_sc", "seed=3", "backbone.weights=/x/resnet50.pth"])) == [
+        "table 1: RGA-SC, Market1501"
+    ]
+    assert cells_of(compose(["attention=none", "scale=demo"])) == ["table 1: Baseline, Market1501"]
+    assert cells_of(compose(["recipe.epochs=3"])) == []

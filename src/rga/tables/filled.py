@@ -157,8 +157,8 @@ def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF) -> Fill
     asked = _sort(overrides, conf)
     _refuse_rows_own(table, asked)
     columns = _columns(table, asked.data)
-    pairs = [(row, column) for row in table.rows for column in columns if _runnable(row, column)]
-    prepare([(*_own(table, row, column), *asked.config) for row, column in pairs], conf=conf)
+    runnable = [table.runnable(row, column) for row in table.rows for column in columns]
+    prepare([(*own, *asked.config) for own in runnable if own is not None], conf=conf)
     lines = tuple(Line(row, tuple(_cells(table, row, columns, asked))) for row in table.rows)
     return Filled(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
 
@@ -227,19 +227,10 @@ def _cells(table: Table, row: Row, columns: Sequence[Column], asked: _Asked) -> 
     return cells
 
 
-def _runnable(row: Row, column: Column) -> bool:
-    return row.overrides is not None and column.data is not None
-
-
-def _own(table: Table, row: Row, column: Column) -> tuple[str, ...]:
-    """The overrides of a row in a column, without the user's."""
-    return (*table.overrides, f"data={column.data}", *column.overrides, *(row.overrides or ()))
-
-
 def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | None:
-    if not _runnable(row, column):
+    own = table.runnable(row, column)
+    if own is None:
         return None
-    own = _own(table, row, column)
     try:
         config = compose((*own, *asked.config), conf=asked.conf)
         setting = Setting.of(config)

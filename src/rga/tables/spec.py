@@ -46,6 +46,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
 
+    def runnable(self, row: Row, column: Column) -> tuple[str, ...] | None:
+        """The overrides of a row in a column; None where nothing can be run: literature, or no reader yet."""
+        if row.overrides is None or column.data is None:
+            return None
+        return (*self.overrides, f"data={column.data}", *column.overrides, *row.overrides)
+
 
 def available(folder: Path = EXPERIMENTS) -> list[str]:
     """The names of the tables there are, such as `1`."""
