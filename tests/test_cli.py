@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -158,12 +159,12 @@ def test_usage_errors() -> None:
 def test_data_demo_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rga.data import demo
 
-    def small(root: Path, *, seed: int) -> None:
-        demo.write_market1501(root, identities=2, test_identities=2, distractors=1, seed=seed)
-
-    monkeypatch.setattr(demo, "write_other", small, raising=False)
+    small_one = partial(demo.write_market1501, identities=2, test_identities=2, distractors=1)
+    monkeypatch.setattr(demo, "write_market1501", small_one)
     root = tmp_path / "drawn"
-    assert CliRunner().invoke(app, ["data", "demo", "other", str(root), "--seed", "1"]).exit_code == 0
+    assert CliRunner().invoke(app, ["data", "demo", "market1501", str(root), "--seed", "1"]).exit_code == 0
+    assert CliRunner().invoke(app, ["data", "demo", str(tmp_path / "another")]).exit_code == 0
+    assert CliRunner().invoke(app, ["data", "demo", "market1501", "x", "y"]).exit_code == 2
     checked = CliRunner().invoke(app, ["data", "check", "market1501", str(root)])
     assert checked.exit_code == 0, checked.output
     next(root.rglob("*.jpg")).write_bytes(b"no picture")

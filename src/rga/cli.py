@@ -160,18 +160,20 @@ def data_check(
 
 @data.command("demo")
 def data_demo(
-    name: Annotated[str, typer.Argument(help="The layout to draw, such as market1501.")],
-    root: Annotated[Path, typer.Argument(help="Where to.")],
+    what: Annotated[list[str], typer.Argument(metavar="[NAME] ROOT", help="The layout (market1501), and where to.")],
     seed: Annotated[int, typer.Option(help="Which drawing.")] = 0,
 ) -> None:
     """Draw a small data set in the official layout of a real one."""
     from rga.data import DataError, demo
 
+    if len(what) > 2:
+        raise typer.BadParameter(f"expected [NAME] ROOT, got {len(what)} words")
+    name, root = what if len(what) == 2 else ("market1501", what[0])
     write = getattr(demo, f"write_{name}", None)
     if write is None:
         names = [found.removeprefix("write_") for found in sorted(vars(demo)) if found.startswith("write_")]
         raise DataError(f"no demo data for {name!r}; there are: {', '.join(names)}")
-    write(root, seed=seed)
+    write(Path(root), seed=seed)
     typer.echo(f"{name} drawn in {root}")
 
 
