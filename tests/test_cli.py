@@ -137,6 +137,15 @@ def test_table_prints_and_lists_commands() -> None:
 
 
 @pytest.mark.usefixtures("filled")
+def test_a_damaged_result_is_told_in_one_line() -> None:
+    for path in Path("runs").rglob("result.json"):
+        path.write_text("{")
+    printed = CliRunner().invoke(app, ["table", "1", "scale=demo"])
+    assert printed.exit_code == 0
+    assert [line.split(" is left out")[0].split(":")[0] for line in printed.stderr.splitlines()] == ["rga", "rga"]
+
+
+@pytest.mark.usefixtures("filled")
 def test_table_runs_what_is_missing(trained: list[Any]) -> None:
     printed = CliRunner().invoke(app, ["table", "1", "scale=demo", "--run", "hydra/launcher=basic"])
     assert len(trained) == 8

@@ -170,7 +170,7 @@ def test_several_at_a_time_with_their_environment(conf: Path) -> None:
     assert {result["environment"]["CUDA_VISIBLE_DEVICES"] for result in results()} == {"x", "y"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_no_process_is_left_behind(conf: Path, tmp_path: Path, number: int) -> None:
     (tmp_path / "runs").mkdir()
     code = f"""

@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -124,14 +125,15 @@ def table(
 
     asked = overrides or []
     spec = load(number)
-    filled = fill(spec, asked)
     failures: list[str] = []
-    if run:
-        from rga.tables.run import run_missing
+    with _plain_warnings():
+        filled = fill(spec, asked)
+        if run:
+            from rga.tables.run import run_missing
 
-        failures = run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
-        filled = fill(spec, [line for line in asked if line.removeprefix("+") != "rerun=true"])
-    typer.echo(render(filled, format.value))
+            failures = run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
+            filled = fill(spec, [line for line in asked if line != "rerun=true"])
+        typer.echo(render(filled, format.value))
     if commands:
         missing = [entry.command for _, _, entry in filled.missing()]
         typer.echo(
@@ -142,6 +144,14 @@ def table(
             "\n".join(["", f"{len(failures)} runs failed:", *(f"  {failure}" for failure in failures)]), err=True
         )
         raise typer.Exit(1)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Damaged results and the like are for the user: a line each, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"rga: {message}", file=sys.stderr)
+        yield
 
 
 @data.command("check")

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,14 +59,14 @@ class _Child:
 def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]]) -> list[Outcome]:
     """Run every job in a process, `len(slots)` at a time; a slot is what its processes' environment gets added.
 
-    A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, an error), no
-    process that it started is left behind.
+    A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, SIGHUP, an
+    error), no process that it started is left behind.
     """
     waiting, free = deque(jobs), deque(slots)
     running: list[_Child] = []
     outcomes: list[Outcome] = []
     _say(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'} to do, {min(len(slots), len(jobs))} at a time")
-    with _sigterm_raises():
+    with _ending_raises():
         try:
             while waiting or running:
                 while waiting and free:
@@ -195,18 +196,19 @@ def _signal(child: _Child, number: int) -> None:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Make SIGTERM (a queueing system, a service manager) leave by an exception, as Ctrl-C does."""
+def _ending_raises() -> Iterator[None]:
+    """Make the end of a job in a queue (SIGTERM) or of the terminal (SIGHUP) leave by an exception, as Ctrl-C does."""
 
     def leave(number: int, _: Any) -> None:
         raise SystemExit(128 + number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: whoever runs us handles signals
-        yield
-        return
+    mine = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        mine = []  # signals are the main thread's
+    for number in mine:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)

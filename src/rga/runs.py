@@ -119,6 +119,8 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunBusyError(f"another process is working on this run: {self.folder}") from None
+            except OSError as error:  # some network file systems have no locks
+                warnings.warn(f"{self.folder} cannot be locked: {error}", stacklevel=3)
             yield
 
 

@@ -104,10 +104,10 @@ def _text(filled: Filled) -> str:
     table = RichTable(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
     before: tuple[str, str] | None = None
-    for _, kind, (column, metric, label) in _layout(filled):
+    for _, _, (column, metric, label) in _layout(filled):
         group = (column, metric)
         heading = f"{column}\n{metric}\n{label}" if group != before else f"\n\n{label}"
-        table.add_column(Text(heading), justify="right", no_wrap=True, style="" if kind == "ours" else "dim")
+        table.add_column(Text(heading), justify="right", no_wrap=True)
         before = group
     for row in _grid(filled):
         table.add_row(*(Text(text) for text in row))
