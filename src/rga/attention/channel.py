@@ -39,8 +39,7 @@ class RGAC(nn.Module):
     def gate(self, x: Tensor) -> Tensor:
         """The weights, (B, C, 1, 1)."""
         check_size(x, self.channels, self.size)
-        # Channels become positions: a view of the same memory, which turns contiguous into channels_last and back.
-        nodes = x.flatten(2).transpose(1, 2).unsqueeze(2)  # (B, HW, 1, C)
+        nodes = x.flatten(2).transpose(1, 2)  # (B, HW, C), a view for contiguous and channels_last maps
         return self.attention(nodes).unflatten(1, (1, 1)).permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:

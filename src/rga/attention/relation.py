@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class RelationAttention(nn.Module):
-    """One weight in (0, 1) for each of P nodes with F features: (B, F, h, w) -> (B, 1, P), P = h w.
+    """One weight in (0, 1) for each of P nodes with F features: (B, F, P) -> (B, 1, P).
 
     theta, phi and psi embed the features into D = F//reduction; the relation is R(i, j) = theta_i . phi_j. The
     relations of node i with all others, [R(i, :), R(:, i)], are embedded into M = P//reduction. The weight of node i is
@@ -43,14 +43,15 @@ class RelationAttention(nn.Module):
         super().__init__()
         if not (relation or vision):
             raise ValueError("attention needs the relations, the features or both; both are switched off")
-        self.nodes, self.relation, self.vision = nodes, relation, vision
+        self.features, self.nodes, self.reduction, self.ratio = features, nodes, reduction, squeeze
+        self.relation, self.vision = relation, vision
         self.width = max(features // reduction, 1)  # D
         embedded = max(nodes // reduction, 1)  # M
         inputs = embedded * relation + vision
         hidden = max(inputs // squeeze, 1)
 
         stacked = self.width * (2 * relation + vision)  # theta, phi, psi
-        self.embed = nn.Conv2d(features, stacked, 1, bias=False)
+        self.embed = nn.Linear(features, stacked, bias=False)
         self.embed_bn = nn.BatchNorm2d(stacked)
         if relation:
             self.relate = nn.Linear(2 * nodes, embedded, bias=False)  # [W_row, W_col]
@@ -61,7 +62,10 @@ class RelationAttention(nn.Module):
         self.score_bn = nn.BatchNorm2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        embedding = F.relu(self.embed_bn(self.embed(x)), inplace=True).flatten(2)  # (B, 3D, P)
+        # A 1x1 convolution takes nodes in either order in memory as they are. Its weight is kept in two dimensions, as
+        # a 4-D one turns channels_last with the network and then has the input copied.
+        embedding = F.conv2d(x.unsqueeze(2), self.embed.weight[:, :, None, None])
+        embedding = F.relu(self.embed_bn(embedding), inplace=True).squeeze(2)  # (B, 3D, P)
         w_mean, w_relation = self.squeeze.weight[:, 0], self.squeeze.weight[:, int(self.vision) :]
         if not self.relation:
             hidden = embedding.mean(1).unsqueeze(2) * w_mean  # (B, P, 1) * (hidden)
@@ -70,8 +74,8 @@ class RelationAttention(nn.Module):
         else:
             pair, psi = embedding.split([2 * self.width, self.width], dim=1)
             hidden = torch.addcmul(F.linear(self._relations(pair), w_relation), psi.mean(1).unsqueeze(2), w_mean)
-        hidden = F.relu(_norm(self.squeeze_bn, hidden), inplace=True)
-        return torch.sigmoid(_norm(self.score_bn, self.score(hidden))).transpose(1, 2)
+        hidden = _nodes(F.relu(self.squeeze_bn(_image(hidden)), inplace=True))
+        return torch.sigmoid(self.score_bn(_image(self.score(hidden)))).squeeze(2)
 
     def _relations(self, pair: Tensor) -> Tensor:
         """[theta, phi] (B, 2D, P) -> the embedded relations of each node (B, P, M)."""
@@ -79,12 +83,17 @@ class RelationAttention(nn.Module):
         shape = len(pair), self.nodes, -1
         w_row, w_col = self.relate.weight.t().split(self.nodes)  # (P, M) each
         mixed = torch.cat([phi @ w_row.expand(shape), theta @ w_col.expand(shape)], dim=1)  # (B, 2D, M)
-        return F.relu(_norm(self.relate_bn, pair.transpose(1, 2) @ mixed), inplace=True)
+        return _nodes(F.relu(self.relate_bn(_image(pair.transpose(1, 2) @ mixed)), inplace=True))
 
 
-def _norm(bn: nn.Module, x: Tensor) -> Tensor:
-    """BatchNorm of (B, P, channels) over the last dimension; as a channels_last image, where it is fast everywhere."""
-    return bn(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
+def _image(nodes: Tensor) -> Tensor:
+    """(B, P, channels) -> (B, channels, 1, P), a channels_last view, on which BatchNorm is fast everywhere."""
+    return nodes.transpose(1, 2).unsqueeze(2)
+
+
+def _nodes(image: Tensor) -> Tensor:
+    """The inverse of `_image`."""
+    return image.squeeze(2).transpose(1, 2)
 
 
 def check_size(x: Tensor, channels: int, size: tuple[int, int]) -> None:

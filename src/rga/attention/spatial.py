@@ -39,7 +39,7 @@ class RGAS(nn.Module):
     def gate(self, x: Tensor) -> Tensor:
         """The weights, (B, 1, H, W)."""
         check_size(x, self.channels, self.size)
-        return self.attention(x).unflatten(2, self.size)
+        return self.attention(x.flatten(2)).unflatten(2, self.size)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)
