@@ -8,6 +8,7 @@ import timm
 import torchvision
 from torch import Tensor, nn
 
+from rga.backbones.mobilenetv2 import torchvision_names
 from rga.backbones.weights import is_file_name, load_weights, read_weights
 
 HEADS = ("avgpool", "classifier", "fc", "head", "heads")
@@ -35,7 +36,7 @@ def torchvision_trunk(name: str, weights: str | Path | None = None, last_stride:
         _set_last_stride(trunk, name, last_stride)
     if weights is not None:
         state = read_weights(weights) if is_file_name(weights) else _download(name, str(weights))
-        load_weights(trunk, state, ignored=heads, source=weights)
+        load_weights(trunk, torchvision_names(state), ignored=heads, source=weights)
     return trunk
 
 
