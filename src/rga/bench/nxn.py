@@ -1,4 +1,4 @@
-"""RGA exactly as its formulae are written, with the N x N relation in memory: the oracle of the tests and the benches."""
+"""RGA as its formulae are written, with the N x N relation in memory: the oracle of the tests and the benches."""
 
 import torch
 from torch import Tensor, nn
