@@ -63,18 +63,20 @@ class EpochCheckpoint(Checkpoint):
 class StopWhenDiverged(Callback):
     """Stop a run whose loss is not finite, before its last good checkpoint is overwritten.
 
-    The check is accumulated on the device and read only every `trainer.log_every_n_steps` steps and at the end of an
-    epoch: reading each step would make the host wait for the device.
+    The check is accumulated on the device and read only every `steps` steps and at the end of an epoch: reading each
+    step would make the host wait for the device.
     """
 
-    bad: Tensor | None = None
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.bad: Tensor | None = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         bad = ~outputs["loss"].detach().isfinite()
         self.bad = bad if self.bad is None else self.bad | bad
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+        if (batch_idx + 1) % self.steps == 0:
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

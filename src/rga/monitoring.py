@@ -90,8 +90,9 @@ def log_to(path: Path | None) -> None:
     log.propagate = False
     log.setLevel(logging.INFO if path else logging.WARNING)
     form = logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
-    console = logging.StreamHandler()
-    handlers = [console] if path is None else [console, logging.FileHandler(path)]
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path is not None:
+        handlers.append(logging.FileHandler(path))
     for handler in handlers:
         handler.setFormatter(form)
         log.addHandler(handler)
@@ -99,7 +100,7 @@ def log_to(path: Path | None) -> None:
 
 def quiet() -> None:
     """Silence what Lightning says in every run and what nobody can act on."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         r"Checkpoint directory .* exists and is not empty",
@@ -108,7 +109,7 @@ def quiet() -> None:
         r"`Trainer.fit` stopped.*",
         r"You're resuming from a checkpoint that ended before the epoch ended.*",
         r"`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-        r"`weights_only` was not set.*",
+        r"It is recommended to use `self.log.*sync_dist=True`.*",  # every process computes the same figure
         r"Starting from v1\.9\.0.*tensorboardX.*",
     ):
         warnings.filterwarnings("ignore", message=message)

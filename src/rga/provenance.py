@@ -9,7 +9,16 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("rga", "torch", "torchvision", "lightning", "timm", "torchmetrics", "hydra-core", "pytorch-metric-learning")
+_PACKAGES = (
+    "rga",
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "torchmetrics",
+    "hydra-core",
+    "pytorch-metric-learning",
+)
 
 
 def provenance(device: torch.device, devices: int) -> dict[str, Any]:

@@ -46,8 +46,9 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.network import build
     from rga.provenance import provenance
     from rga.sync import SyncBatchNorm
+    from rga.tables.places import cells_of
 
-    first = rank_zero_only.rank == 0
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     with this.lock() if first else nullcontext():
         if first and this.finished:  # so a rerun was asked for
             (this.folder / LAST).unlink(missing_ok=True)
@@ -59,6 +60,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
 
         pl.seed_everything(this.seed, workers=True, verbose=False)
         data = instantiate(config.data)
+        if first:
+            data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
         network, channels = build(config.backbone, config.attention, config.data.size)
         task = instantiate(
             config.task,
@@ -75,7 +78,12 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             max_epochs=config.recipe.epochs,
             default_root_dir=str(this.folder),
             logger=[instantiate(logger)(save_dir=this.folder) for logger in config.logger.values()],
-            callbacks=[EpochSeed(this.seed), StopWhenDiverged(), monitor, EpochCheckpoint(this.folder, minutes)],
+            callbacks=[
+                EpochSeed(this.seed),
+                StopWhenDiverged(config.trainer.log_every_n_steps),
+                monitor,
+                EpochCheckpoint(this.folder, minutes),
+            ],
             plugins=[AtomicCheckpointIO(), *([SyncBatchNorm()] if synchronised else [])],
             use_distributed_sampler=False,  # the samplers deal the images to the processes themselves
             enable_progress_bar=sys.stderr.isatty(),
@@ -83,8 +91,9 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             num_sanity_val_steps=0,
         )
         _refuse_sweep_of_processes(trainer)
+        cells = cells_of(this.config)
         for logger in trainer.loggers:
-            logger.log_hyperparams({"fingerprint": this.fingerprint, **this.config})
+            logger.log_hyperparams({"fingerprint": this.fingerprint, "cells": cells, **this.config})
 
         last = this.folder / LAST
         if last.exists():
@@ -98,6 +107,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             return None
         result = {
             "metrics": metrics,
+            "cells": cells,
             "data": data.summary,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "duration_s": round(monitor.seconds, 1),

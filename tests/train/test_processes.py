@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from train.command import only_result, train
 
 # One step an epoch, so that the curve holds the loss of each step; 5 steps. In double precision: in single, Adam turns

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from train.command import command, only_result, train, what_counts
 
 
@@ -46,7 +47,9 @@ def test_where_a_run_lies_and_how_it_is_watched_do_not_rename_it(finished: Path,
 def test_killed_and_started_again_it_ends_the_same(finished: Path, tmp_path: Path, moment: float) -> None:
     """SIGKILL after the first checkpoint (and a little later, to hit other moments): the same figures, bit for bit."""
     folder = finished.parent / f"killed{moment}"
-    process = subprocess.Popen(command(folder, "attention=rga_sc"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(folder, "attention=rga_sc"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not list(folder.glob("*/*/last.ckpt")):
         assert process.poll() is None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-# Both number the layers of a block; torchvision nests a convolution with its BatchNorm, the older files count the ReLU6.
+# The older files count all layers of a block, ReLU6 included; torchvision nests a convolution with its BatchNorm.
 _BLOCK = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
 _FIRST_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}  # it has no expansion
 _NAME = re.compile(r"features\.(\d+)\.conv\.(\d+)\.(\w+)")

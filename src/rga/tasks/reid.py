@@ -45,17 +45,19 @@ class ReID(pl.LightningModule):
         self.channels, self.optimizer, self.schedule = channels, optimizer, schedule
         self.smoothing = smoothing
         self.triplet = BatchHardTriplet(margin)
-        self.metrics = nn.ModuleDict({"bn": RetrievalMetrics(), "pre_bn": RetrievalMetrics()})
+        self.after_bn, self.before_bn = RetrievalMetrics(), RetrievalMetrics()
 
     def setup(self, stage: str) -> None:
         if self.classifier is None:
             self.classifier = nn.Linear(self.channels, self.trainer.datamodule.num_classes, bias=False)  # type: ignore[attr-defined]
             # From a generator of its own: what was drawn before this differs between one process and several.
-            nn.init.normal_(self.classifier.weight, std=0.001, generator=torch.Generator().manual_seed(torch.initial_seed()))
+            nn.init.normal_(
+                self.classifier.weight, std=0.001, generator=torch.Generator().manual_seed(torch.initial_seed())
+            )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Args: images (B, 3, H, W), normalised. Returns the feature before and after BN, (B, C) each."""
-        features = self.backbone(images.to(self.dtype))  # type: ignore[arg-type]
+        features = self.backbone(images.to(self.dtype))
         feature = features.mean((2, 3), dtype=torch.promote_types(features.dtype, torch.float32))
         return feature, self.neck(feature)
 
@@ -72,18 +74,21 @@ class ReID(pl.LightningModule):
         return losses
 
     def _gather(self, x: Tensor) -> Tensor:
-        return self.all_gather(x, sync_grads=True).flatten(0, 1) if self.trainer.world_size > 1 else x
+        if self.trainer.world_size == 1:
+            return x
+        gathered = self.all_gather(x, sync_grads=True)  # (processes, B, ...)
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         before, after = self(batch["image"])
-        for name, feature in (("pre_bn", before), ("bn", after)):
-            self.metrics[name].update(feature, batch["identity"], batch["camera"], batch["query"], batch["index"])
+        for metric, feature in ((self.before_bn, before), (self.after_bn, after)):
+            metric.update(feature, batch["identity"], batch["camera"], batch["query"], batch["index"])
 
     def on_test_epoch_end(self) -> None:
-        for name, prefix in (("bn", ""), ("pre_bn", "pre_bn/")):
-            figures = self.metrics[name].compute()
-            self.log_dict({prefix + key: value for key, value in figures.items()}, rank_zero_only=True)
-            self.metrics[name].reset()
+        for metric, prefix in ((self.after_bn, ""), (self.before_bn, "pre_bn/")):
+            self.log_dict({prefix + name: value for name, value in metric.compute().items()}, rank_zero_only=True)
+            metric.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
