@@ -44,12 +44,13 @@ def test_neck_and_classifier_have_no_bias_to_learn() -> None:
 
 
 def test_losses_are_those_of_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cross entropy with label smoothing on the logits of the feature after BN, batch-hard triplet on the one before."""
+    """Cross entropy with label smoothing behind BN, batch-hard triplet on the feature before it."""
     task = module().double()
     feature, logits = torch.tensor(REFERENCE["feature"]), torch.tensor(REFERENCE["logits"])
     normalised = torch.zeros_like(feature)
     monkeypatch.setattr(task, "forward", lambda images: (feature, normalised))
-    monkeypatch.setattr(task, "classifier", lambda x: logits if x is normalised else None)
+    assert task.classifier is not None
+    monkeypatch.setattr(task.classifier, "forward", lambda x: logits if x is normalised else None)
     monkeypatch.setattr(task, "log_dict", lambda *args, **kwargs: None)
     label = torch.tensor(REFERENCE["label"])
     losses = task.training_step({"image": torch.zeros(len(label), 3, 8, 4), "label": label}, 0)

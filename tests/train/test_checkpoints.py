@@ -57,12 +57,18 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path, fault: str) -
     assert state["state_dict"]["weight"].isfinite().all()
 
 
-def test_only_the_last_epoch_is_saved_when_the_minutes_are_not_over(tmp_path: Path) -> None:
+def test_only_the_last_epoch_is_saved_when_the_minutes_are_not_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved = []
     write = AtomicCheckpointIO.save_checkpoint
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AtomicCheckpointIO, "save_checkpoint", lambda self, *args: (saved.append(1), write(self, *args)))
-        fit(tmp_path, Toy(), minutes=60.0)
+
+    def count(self: AtomicCheckpointIO, *args: Any, **kwargs: Any) -> None:
+        saved.append(args)
+        write(self, *args, **kwargs)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", count)
+    fit(tmp_path, Toy(), minutes=60.0)
     assert len(saved) == 1
     assert torch.load(tmp_path / LAST, weights_only=True)["epoch"] == 2
 
