@@ -69,7 +69,10 @@ def load_reference_model(model: nn.Module, state: Mapping[str, Any]) -> None:
     """
     state = cast("Mapping[str, Any]", state.get("state_dict", state))
     targets: dict[str, Tensor] = {}
-    blocks = {name: module for name, module in model.named_modules() if isinstance(module, Block)}
+    blocks: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():  # outer modules come first; a block's own blocks are its parts
+        if isinstance(module, Block) and not name.startswith(tuple(f"{path}." for path in blocks)):
+            blocks[name] = module
     for path, block in blocks.items():
         stage = re.fullmatch(r"backbone\.layer(\d)\.attention", path)
         if stage is None:

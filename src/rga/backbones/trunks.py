@@ -53,8 +53,8 @@ def timm_trunk(name: str, weights: str | Path | bool | None = None, **options: A
         RuntimeError: the download failed; the error says how to go on by hand.
     """
     options = {"num_classes": 0, "global_pool": "", **options}
+    network = timm.create_model(name, **options)
     if not weights or is_file_name(weights):
-        network = timm.create_model(name, **options)
         if weights:
             head = network.pretrained_cfg.get("classifier") or ()
             load_weights(network, read_weights(str(weights)), [head] if isinstance(head, str) else head, source=weights)
