@@ -62,7 +62,7 @@ def main(
             if x.is_cuda:
                 figures[name]["peak_mb"] = peak_bytes(call, x.device) / 1e6
             calls[name] = call
-        for name, median in medians(interleaved(calls, rounds)).items():
+        for name, median in medians(interleaved(calls, rounds, warmup=0)).items():
             figures[name]["seconds"] = median
         report["stages"][stage] = {**figures, "speedup": figures["nxn"]["seconds"] / figures["ours"]["seconds"]}
     _print(report)
@@ -81,9 +81,9 @@ def _step(network: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor, dtyp
 
 def _print(report: dict[str, Any]) -> None:
     title = "RGA-SC, forward + backward: {device}, batch {batch}, {dtype}, {memory_format}".format(**report)
-    memory = "peak_mb" if "peak_mb" in report["stages"]["layer1"]["ours"] else "saved_mb"
-    unit = "peak MB" if memory == "peak_mb" else "MB saved for backward"
-    table = Table("stage", "ours, ms", "N x N, ms", "speed-up", f"ours, {unit}", f"N x N, {unit}", title=title)
+    memory = "saved_mb" if report["device"] == "cpu" else "peak_mb"
+    unit = "peak MB" if memory == "peak_mb" else "MB kept\nfor backward"
+    table = Table("stage", "ours\nms", "N x N\nms", "speed-up", f"ours\n{unit}", f"N x N\n{unit}", title=title)
     for stage, row in report["stages"].items():
         times = [f"{row[name]['seconds'] * 1e3:.1f}" for name in ("ours", "nxn")]
         table.add_row(stage, *times, f"{row['speedup']:.1f}", *(f"{row[name][memory]:.0f}" for name in ("ours", "nxn")))

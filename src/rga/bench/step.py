@@ -70,7 +70,7 @@ def main(
             if x.is_cuda:
                 results[name][layout]["peak_mb"] = peak_bytes(call, x.device) / 1e6
             calls[f"{name} {layout}"] = call
-    for key, median in medians(interleaved(calls, rounds)).items():
+    for key, median in medians(interleaved(calls, rounds, warmup=0)).items():
         name, layout = key.split()
         results[name][layout]["seconds"] = median
     fastest = {name: min(row["seconds"] for row in formats.values()) for name, formats in results.items()}
@@ -105,9 +105,10 @@ def _step(
 
 def _print(report: dict[str, Any]) -> None:
     title = "Training step of ResNet-50: {device}, batch {batch}, {dtype}".format(**report)
-    memory = "peak_mb" if "peak_mb" in report["networks"]["bare"]["contiguous"] else "saved_mb"
-    unit = "peak MB" if memory == "peak_mb" else "MB saved for backward"
-    table = Table("network", *(f"{layout}, ms" for layout in FORMATS), "x bare", "images/s", unit, title=title)
+    memory = "saved_mb" if report["device"] == "cpu" else "peak_mb"
+    unit = "peak\nMB" if memory == "peak_mb" else "MB kept for\nbackward"
+    columns = *(f"{layout}\nms" for layout in FORMATS), "x bare", "images\nper s", unit
+    table = Table("network", *columns, title=title)
     labels = {"bare": "bare", "ours": "+ RGA-SC", "nxn": "+ RGA-SC, N x N"}
     for name, row in report["networks"].items():
         times = [f"{row[layout]['seconds'] * 1e3:.0f}" for layout in FORMATS]
