@@ -96,15 +96,20 @@ def _compose_and_exit(share: Iterable[Iterable[str]], conf: str | Path) -> NoRet
 def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
     searchpath = [f"hydra.searchpath=[{json.dumps(f'file://{config_dir}')}]"] if config_dir else []
+    running = GlobalHydra.instance()  # inside `rga train` there is one already, which is none of our business here
+    before, running.hydra = running.hydra, None
     try:
         with initialize_config_dir(str(conf), job_name="train", version_base="1.3"):
             config = compose("train", [*searchpath, *overrides])
     except (HydraException, yaml.YAMLError) as error:
         cause = f"\n{error.__cause__}" if error.__cause__ else ""
         raise ConfigError(f"{error}{cause}") from error
+    finally:
+        running.hydra = before
     container = OmegaConf.to_container(config, resolve=False)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}

@@ -1,6 +1,9 @@
 """Weights & Biases under the run's own identity."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlparse
@@ -21,6 +24,20 @@ def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto") -> 
     if offline == "auto":
         offline = os.environ.get("WANDB_MODE", "") == "offline" or not _account()
     return WandbLogger(save_dir=save_dir, project=project, id=name, name=name, offline=bool(offline), resume="allow")
+
+
+@contextmanager
+def finished_wandb() -> Iterator[None]:
+    """Finish the wandb run, if there is one, however the block is left: the next job of a process is another run."""
+    failed = 1
+    try:
+        yield
+        failed = 0
+    finally:
+        if "wandb" in sys.modules:
+            import wandb
+
+            wandb.finish(exit_code=failed)
 
 
 def _account() -> bool:

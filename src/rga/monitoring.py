@@ -109,7 +109,7 @@ def quiet() -> None:
         r"`Trainer.fit` stopped.*",
         r"You're resuming from a checkpoint that ended before the epoch ended.*",
         r"`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-        r"It is recommended to use `self.log.*sync_dist=True`.*",  # every process computes the same figure
+        r"It is recommended to use `self\.log\(.*sync_dist=True",  # every process computes the same figure
         r"Starting from v1\.9\.0.*tensorboardX.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -42,6 +42,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from lightning.pytorch.utilities import rank_zero_only
 
     from rga.checkpoints import LAST, AtomicCheckpointIO, EpochCheckpoint, StopWhenDiverged
+    from rga.loggers import finished_wandb
     from rga.monitoring import EpochSeed, Monitor, log_to, quiet
     from rga.network import build
     from rga.provenance import provenance
@@ -49,7 +50,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.tables.places import cells_of
 
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    with this.lock() if first else nullcontext():
+    with this.lock() if first else nullcontext(), finished_wandb():
         if first and this.finished:  # so a rerun was asked for
             (this.folder / LAST).unlink(missing_ok=True)
             shutil.rmtree(this.folder / "csv", ignore_errors=True)

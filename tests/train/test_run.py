@@ -38,6 +38,14 @@ def test_a_finished_run_is_not_repeated(finished: Path) -> None:
     assert path.stat().st_mtime_ns == before
 
 
+def test_a_run_knows_the_table_cells_it_fills(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when their configs have never been composed before."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = finished.parent / "cells"
+    train(folder, "attention=rga_sc", "recipe.epochs=1", f"data.root={finished.parent / 'data/demo/market1501'}")
+    assert only_result(folder)["cells"] == []  # demo data of another size are in no table
+
+
 def test_where_a_run_lies_and_how_it_is_watched_do_not_rename_it(finished: Path, tmp_path: Path) -> None:
     done = train(finished, "attention=rga_sc", f"paths.cache={tmp_path}", "logger=tensorboard", "data.test_batch=128")
     assert "finished before" in done.stderr
