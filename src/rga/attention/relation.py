@@ -1,4 +1,4 @@
-"""The core of every RGA block: attention over nodes from their features and their relations, in O(nodes) memory.
+"""The core of every RGA block: attention over nodes from their features and relations, without the relation matrix.
 
 Source: Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998, section 3, and the authors' code for re-ID.
 """
