@@ -10,6 +10,7 @@ import numpy as np
 
 from rga.data import market1501, pedestrians
 from rga.data.base import DataError
+from rga.data.figure import Person, person
 from rga.data.progress import watched
 
 MARKER = "demo.json"  # written into the finished set: what it was drawn from, and how much it holds
@@ -90,7 +91,7 @@ def _draw(
     places = [pedestrians.camera(np.random.default_rng([seed, 0, number])) for number in range(6)]
     seen: dict[str, list[tuple[int, int]]] = {part: [] for part in market1501.PUBLISHED}
 
-    def shoot(part: str, who: pedestrians.Person | None, identity: int, camera: int, frame: int) -> None:
+    def shoot(part: str, who: Person | None, identity: int, camera: int, frame: int) -> None:
         random = np.random.default_rng([seed, 2, identity + 1, camera, frame])
         name = f"{identity:04d}" if identity >= 0 else "-1"
         kind = {"train": market1501.TRAIN, "query": market1501.QUERY}.get(part, market1501.GALLERY)
@@ -100,7 +101,7 @@ def _draw(
 
     for identity in watched(range(1, train + test + 1), "drawing", train + test):
         random = np.random.default_rng([seed, 1, identity])
-        who = pedestrians.person(random)
+        who = person(random)
         for camera in sorted(random.permutation(6)[: random.integers(3, 7)] + 1):
             for frame in range(max(1, images + int(random.integers(-1, 2)))):
                 # as in Market-1501, one picture of a person in a camera asks, the others answer
@@ -109,7 +110,7 @@ def _draw(
     random = np.random.default_rng([seed, 3])
     for part, identity, count in (("distractors", market1501.DISTRACTOR, distractors), ("junk", market1501.JUNK, junk)):
         for frame in range(count):
-            stray = pedestrians.person(random) if part == "junk" else None
+            stray = person(random) if part == "junk" else None
             shoot(part, stray, identity, frame % 6 + 1, frame)
     return {
         part: (len(shots), len({identity for identity, _ in shots}), len({camera for _, camera in shots}))
