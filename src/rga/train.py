@@ -102,8 +102,6 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         trainer.fit(task, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         trainer.test(task, datamodule=data, verbose=False)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        for logger in trainer.loggers:
-            logger.finalize("success")
         if not first:
             return None
         result = {
