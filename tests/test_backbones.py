@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import hydra
 import pytest
 import timm
 import torch
 import torchvision
-import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import rga.backbones
 from rga.backbones import timm_trunk, torchvision_trunk
+from rga.compose import compose
 from rga.paths import CONF
 from rga.plugin import output_shapes
 
@@ -29,18 +30,25 @@ def same(trunk: nn.Module, state: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "backbone").glob("*.yaml")))
-def test_configs(name: str) -> None:
-    config = yaml.safe_load((CONF / "backbone" / f"{name}.yaml").read_text())
-    assert config["name"] == name
-    options = {key: value for key, value in config["trunk"].items() if key != "_convert_"}
-    assert options["weights"] == "${backbone.weights}"
+def test_configs(name: str, cache: Path) -> None:
+    config = compose([f"backbone={name}"])["backbone"]
+    assert config["name"].startswith(name.removeprefix("cifar_"))
+    options = {**config["trunk"], **({"weights": None} if "weights" in config["trunk"] else {})}
     build = getattr(rga.backbones, options.pop("_target_").removeprefix("rga.backbones."))
-    shapes = output_shapes(build(**options | {"weights": None}), (256, 128))
+    shapes = output_shapes(build(**options), (256, 128))
     stages = [shapes[stage] for stage in config["stages"]]
-    assert len(stages) == 4
-    assert [shape[1:] for shape in stages[:3]] == [(64, 32), (32, 16), (16, 8)]
-    assert stages[3][1:] == ((16, 8) if name in ("resnet50", "tiny") else (8, 4))
+    heights = [shape[1] for shape in stages if shape is not None]
+    assert len(heights) == len(stages) >= 3
+    assert heights == sorted(heights, reverse=True)
     assert shapes[""] is not None
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenetv2", "convnext_tiny", "regnety_008"])
+def test_strides_of_the_stages(name: str, cache: Path) -> None:
+    config = compose([f"backbone={name}", "backbone.weights=null"])["backbone"]
+    shapes = output_shapes(hydra.utils.instantiate(config["trunk"]), (256, 128))
+    heights = [shapes[stage][1] for stage in config["stages"]]  # type: ignore[index]
+    assert heights == [64, 32, 16, 16 if name == "resnet50" else 8]
 
 
 def test_last_stride() -> None:

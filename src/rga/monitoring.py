@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
 log = logging.getLogger("rga")
@@ -27,16 +27,23 @@ class EpochSeed(Callback):
 class Monitor(Callback):
     """Average whatever `training_step` returns over each epoch and keep the curve and the time spent in the checkpoint.
 
-    `curve` is a list of {epoch, lr, images_per_second, <what training_step returns>}; `seconds` counts the training of
-    all sessions of a run that was resumed.
+    `curve` is a list of {epoch, lr, images_per_second, <what training_step returns>, <what validation logs>};
+    `seconds` counts the training of all sessions of a run that was resumed.
+
+    The averages are kept on the device and read every `steps` steps and at the end of an epoch: reading makes the host
+    wait for the device. (Lightning's `self.log(prog_bar=True)` reads in every step.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
         self.curve: list[dict[str, float]] = []
         self.seconds = 0.0
+        self.latest: dict[str, float] = {}  # for the progress bar
         self._sums: dict[str, Tensor] = {}
-        self._steps = 0
-        self._images = 0
+        self._read: dict[str, float] = {}  # the sums when they were last read
+        self._done = self._images = 0
+        self._validation: dict[str, float] = {}
+        self._validating = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"curve": self.curve, "seconds": self.seconds}
@@ -45,8 +52,10 @@ class Monitor(Callback):
         self.curve, self.seconds = state_dict["curve"], state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._sums, self._steps, self._images, self._started = {}, 0, 0, time.monotonic()
+        self._sums, self._read, self._done, self._images = {}, {}, 0, 0
+        self._validation, self._validating = {}, 0.0
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self._started = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -54,33 +63,70 @@ class Monitor(Callback):
         for name, value in outputs.items():
             value = value.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._steps += 1
+        self._done += 1
         self._images += len(batch["image"]) * trainer.world_size
-        pl_module.log("lr", self._lr, prog_bar=True)
-        pl_module.log("images/s", self._images / (time.monotonic() - self._started), prog_bar=True)
+        if self._done % self.steps == 0:
+            sums = self._fetch()
+            means = {name: (total - self._read.get(name, 0.0)) / self.steps for name, total in sums.items()}
+            self._read = sums
+            self.latest = {**means, "lr": self._lr, "images/s": self._images / (time.monotonic() - self._started)}
+            self._report(trainer, {f"train/{name}": value for name, value in self.latest.items()})
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validating -= time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validating += time.monotonic()
+        found = trainer.callback_metrics.items()
+        self._validation = {name: float(value) for name, value in found if name.startswith("val/")}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._steps == 0:
+        if self._done == 0:
             return
         names = sorted(self._sums)
-        means = torch.stack([self._sums[name].float() for name in names]) / self._steps
+        sums = self._fetch()
+        means = torch.tensor([sums[name] / self._done for name in names], device=pl_module.device)
         means = trainer.strategy.reduce(means, reduce_op="mean")
         seconds = time.monotonic() - self._started
         self.seconds += seconds
+        averages = {**dict(zip(names, means.tolist(), strict=True)), **self._validation}
         entry = {
             "epoch": float(trainer.current_epoch + 1),
             "lr": self._lr,
-            "images_per_second": round(self._images / seconds, 2),
-            **dict(zip(names, means.tolist(), strict=True)),
+            "images_per_second": round(self._images / (seconds - self._validating), 2),
+            **averages,
         }
         self.curve.append(entry)
-        pl_module.log_dict({f"epoch/{name}": entry[name] for name in names}, rank_zero_only=True)
+        self._report(trainer, {f"epoch/{name}": entry[name] for name in names})
         if trainer.is_global_zero:
-            values = "  ".join(f"{name} {entry[name]:.4f}" for name in names)
+            values = "  ".join(f"{name} {value:.4f}" for name, value in averages.items())
             log.info(
                 "epoch %d/%d  %s  lr %.2e  %.0f images/s",
                 trainer.current_epoch + 1, trainer.max_epochs or 0, values, entry["lr"], entry["images_per_second"],
             )  # fmt: skip
+
+    def _fetch(self) -> dict[str, float]:
+        """The sums on the host, in one transfer."""
+        return dict(
+            zip(self._sums, torch.stack([value.double() for value in self._sums.values()]).tolist(), strict=True)
+        )
+
+    @staticmethod
+    def _report(trainer: pl.Trainer, values: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+            logger.save()
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's bar with the figures that the monitor read last."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__()
+        self.monitor = monitor
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        return {name: f"{value:.3g}" for name, value in self.monitor.latest.items()}
 
 
 def log_to(path: Path | None) -> None:

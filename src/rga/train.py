@@ -43,9 +43,10 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
 
     from rga.checkpoints import LAST, AtomicCheckpointIO, EpochCheckpoint, StopWhenDiverged
     from rga.loggers import finished_wandb
-    from rga.monitoring import EpochSeed, Monitor, log_to, quiet
+    from rga.monitoring import EpochSeed, Monitor, Progress, log_to, quiet
     from rga.network import build
     from rga.provenance import provenance
+    from rga.speed import tune
     from rga.sync import SyncBatchNorm
     from rga.tables.places import cells_of
 
@@ -71,9 +72,10 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             optimizer=instantiate(config.recipe.optimizer),
             schedule=instantiate(config.recipe.schedule),
         )
-        monitor = Monitor()
         settings = dict(config.trainer)
         minutes, synchronised = settings.pop("checkpoint_minutes"), settings.pop("sync_batchnorm")
+        fast = {option: settings.pop(option) for option in ("channels_last", "compile")}
+        monitor = Monitor(config.trainer.log_every_n_steps)
         trainer: pl.Trainer = instantiate(
             settings,
             max_epochs=config.recipe.epochs,
@@ -84,6 +86,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 StopWhenDiverged(config.trainer.log_every_n_steps),
                 monitor,
                 EpochCheckpoint(this.folder, minutes),
+                *([Progress(monitor)] if sys.stderr.isatty() else []),
             ],
             plugins=[AtomicCheckpointIO(), *([SyncBatchNorm()] if synchronised else [])],
             use_distributed_sampler=False,  # the samplers deal the images to the processes themselves
@@ -92,6 +95,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             num_sanity_val_steps=0,
         )
         _refuse_sweep_of_processes(trainer)
+        tune(network, trainer.strategy.root_device, **fast)
         cells = cells_of(this.config)
         for logger in trainer.loggers:
             logger.log_hyperparams({"fingerprint": this.fingerprint, "cells": cells, **this.config})

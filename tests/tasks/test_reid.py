@@ -21,7 +21,7 @@ REFERENCE = np.load(Path(__file__).parents[1] / "data" / "losses.npz")
 
 def module(classes: int = 20) -> ReID:
     task = ReID(
-        nn.Sequential(nn.Conv2d(3, 24, 3, bias=False), nn.BatchNorm2d(24)),
+        network=nn.Sequential(nn.Conv2d(3, 24, 3, bias=False), nn.BatchNorm2d(24)),
         channels=24,
         optimizer=partial(torch.optim.Adam, lr=8e-4, weight_decay=5e-4),
         schedule=lambda epoch: 1.0,

@@ -40,19 +40,23 @@ def torchvision_trunk(name: str, weights: str | Path | None = None, last_stride:
     return trunk
 
 
-def timm_trunk(name: str, weights: str | Path | bool | None = None, **options: Any) -> nn.Module:
+def timm_trunk(name: str, weights: str | Path | bool | None = None, last_stride: int = 2, **options: Any) -> nn.Module:
     """A timm network without pooling and classifier.
 
     Args:
         name: timm's name.
         weights: None; True for timm's default ones or the tag of others, which are downloaded; or a file.
-        options: go to `timm.create_model`, such as `output_stride=16`; an option the network lacks is timm's TypeError.
+        last_stride: 1 leaves the last feature map at 1/16 of the image, by timm's `output_stride=16`.
+        options: go to `timm.create_model`, such as `drop_path_rate=0.1`; an unknown one is timm's TypeError.
 
     Raises:
         ValueError: weights that do not fit.
         RuntimeError: the download failed; the error says how to go on by hand.
     """
-    options = {"num_classes": 0, "global_pool": "", **options}
+    if last_stride not in (1, 2):
+        raise ValueError(f"last_stride is 1 or 2, got {last_stride}")
+    stride = {"output_stride": 16} if last_stride == 1 else {}
+    options = {"num_classes": 0, "global_pool": "", **stride, **options}
     network = timm.create_model(name, **options)
     if not weights or is_file_name(weights):
         if weights:

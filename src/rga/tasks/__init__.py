@@ -1,5 +1,7 @@
 """The LightningModules: one task each."""
 
+from rga.tasks.classification import Classification
 from rga.tasks.reid import ReID
+from rga.tasks.task import Task
 
-__all__ = ["ReID"]
+__all__ = ["Classification", "ReID", "Task"]

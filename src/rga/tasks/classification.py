@@ -1,0 +1,63 @@
+"""Image classification: a network whose pooled feature is classified linearly (section 4.3 of the paper)."""
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+
+from rga.tasks.task import Task
+
+
+class Classification(Task):
+    """Global average pooling and a linear classifier behind a backbone, as ResNet and DenseNet have it.
+
+    Training: cross entropy. Test: `error`, the share of images whose most probable class is wrong, and `top5_error`.
+    The test part is also looked at during training (`val/error` in the curve), but nothing is chosen by it: the result
+    is the error after the last epoch.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.classifier: nn.Linear | None = None  # the data say how many classes there are
+
+    def setup(self, stage: str) -> None:
+        if self.classifier is None:
+            self.classifier = nn.Linear(self.channels, self.num_classes)
+            bound = self.channels**-0.5  # torch's own, and that of the reference implementations of both networks
+            nn.init.uniform_(self.classifier.weight, -bound, bound, generator=self.random)
+            nn.init.zeros_(self.classifier.bias)
+            accuracy = partial(MulticlassAccuracy, self.num_classes, average="micro", validate_args=False)
+            self.top1, self.top5 = accuracy(), accuracy(top_k=min(5, self.num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Args: images (B, 3, H, W), normalised. Returns the logits, (B, classes)."""
+        assert self.classifier is not None
+        logits: Tensor = self.classifier(self.pooled(images))
+        return logits
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        logits, labels = self(batch["image"]), batch["label"]
+        error = (logits.detach().argmax(1) != labels).float().mean()
+        return {"loss": F.cross_entropy(logits, labels), "error": error}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        logits = self(batch["image"])
+        self.top1.update(logits, batch["label"])
+        self.top5.update(logits, batch["label"])
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val/")
+
+    def on_test_epoch_end(self) -> None:
+        self._report("")
+
+    def _report(self, prefix: str) -> None:
+        for name, metric in (("error", self.top1), ("top5_error", self.top5)):
+            wrong = 1 - metric.compute().double()
+            self.log(prefix + name, wrong, rank_zero_only=True)
+            metric.reset()

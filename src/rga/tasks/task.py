@@ -1,0 +1,53 @@
+"""What the tasks share: a network to train, its optimiser and its schedule."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+
+class Task(pl.LightningModule):
+    """A backbone with attention, and what the configs say about training it.
+
+    A task adds its head, `training_step` (the losses by name, "loss" is minimised) and `test_step`. The training loop
+    logs nothing by itself: `rga.monitoring.Monitor` averages the losses on the device and reads them now and then.
+
+    Args:
+        network: gives the last feature map, (B, C, H, W).
+        channels: C.
+        optimizer: given the parameters, gives the optimiser.
+        schedule: gives the factor of the learning rate in an epoch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        channels: int,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Callable[[int], float],
+    ) -> None:
+        super().__init__()
+        self.backbone = network
+        self.channels, self.optimizer, self.schedule = channels, optimizer, schedule
+
+    @property
+    def num_classes(self) -> int:
+        """What the data say, once they are set up."""
+        return int(self.trainer.datamodule.num_classes)  # type: ignore[attr-defined]
+
+    @property
+    def random(self) -> torch.Generator:
+        """For what `setup` draws; of its own, as what was drawn before differs between one process and several."""
+        return torch.Generator().manual_seed(torch.initial_seed())
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """The mean of the feature map, at least in single precision: (B, 3, H, W) to (B, C)."""
+        features = self.backbone(images.to(self.dtype))
+        mean: Tensor = features.mean((2, 3), dtype=torch.promote_types(features.dtype, torch.float32))
+        return mean
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)]
