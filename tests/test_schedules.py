@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from hydra.utils import instantiate
 
 from rga.paths import CONF
+from rga.schedules import resnet_steps
 
 REFERENCE = Path(__file__).parent / "data" / "lr_schedule.npz"
 
@@ -16,3 +18,9 @@ def test_learning_rate_of_each_epoch_is_the_authors() -> None:
     factor = instantiate(recipe["schedule"])
     rates = [float(recipe["optimizer"]["lr"]) * factor(epoch) for epoch in range(recipe["epochs"])]
     np.testing.assert_allclose(rates, np.load(REFERENCE)["lr_per_epoch"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("depth", "first"), [(20, 0.1), (56, 0.1), (110, 0.01), (218, 0.01)])
+def test_the_cifar_recipe_starts_deep_networks_slowly(depth: int, first: float) -> None:
+    rates = [0.1 * resnet_steps(epoch, depth=depth, milestones=[81, 122], gamma=0.1) for epoch in range(164)]
+    assert rates == pytest.approx([first] + 80 * [0.1] + 41 * [0.01] + 42 * [0.001])

@@ -42,6 +42,7 @@ def notes(filled: Filled) -> list[str]:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):
         lines.append("no difference to the paper where data set, network or scale are not the paper's")
+    lines += [f"{line.row.name}: {line.row.note}" for line in filled.lines if line.row.note]
     return lines
 
 
@@ -96,13 +97,15 @@ def _grid(filled: Filled, plus_minus: str = "±") -> list[list[str]]:
             "" if line.row.literature and kind != "paper" else show[kind](line.cells[index])
             for index, kind, _ in _layout(filled)
         ]
-        grid.append([line.row.name, *texts])
+        grid.append([line.row.name, *line.row.about, *texts])
     return grid
 
 
 def _text(filled: Filled) -> str:
     table = RichTable(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
+    for heading in filled.table.about:
+        table.add_column(Text(f"\n\n{heading}"), justify="right", no_wrap=True)
     before: tuple[str, str] | None = None
     for _, _, (column, metric, label) in _layout(filled):
         group = (column, metric)
@@ -122,7 +125,7 @@ def _markdown(filled: Filled) -> str:
     def escape(text: str) -> str:
         return text.replace("|", "\\|")
 
-    headings = [" ".join(parts) for _, _, parts in _layout(filled)]
+    headings = [*filled.table.about, *(" ".join(parts) for _, _, parts in _layout(filled))]
     lines = [f"**{filled.table.title}** ({filled.table.source})", ""]
     lines += [f"- {note}" for note in notes(filled)]
     lines += ["", "| | " + " | ".join(map(escape, headings)) + " |", "|---|" + "---:|" * len(headings)]
@@ -142,12 +145,13 @@ def _latex(filled: Filled) -> str:
 
     layout = _layout(filled)
     tops = [parts[0] for _, _, parts in layout]
-    spans = []
+    about = filled.table.about
+    spans = [""] * len(about)
     while tops:
         width = next((number for number, top in enumerate(tops) if top != tops[0]), len(tops))
         spans.append(f"\\multicolumn{{{width}}}{{c}}{{{escape(tops[0])}}}")
         tops = tops[width:]
-    seconds = [escape(f"{metric} {label}") for _, _, (_, metric, label) in layout]
+    seconds = [*map(escape, about)] + [escape(f"{metric} {label}") for _, _, (_, metric, label) in layout]
     body = [" & ".join(map(escape, row)) + r" \\" for row in _grid(filled)]
     caption = " ".join(f"{escape(note).rstrip('.')}." for note in (filled.table.title, *notes(filled)))
     return "\n".join(
@@ -156,7 +160,7 @@ def _latex(filled: Filled) -> str:
             "\\begin{table}",
             "\\centering",
             f"\\caption{{{caption}}}",
-            f"\\begin{{tabular}}{{l{'r' * len(layout)}}}",
+            f"\\begin{{tabular}}{{l{'r' * len(seconds)}}}",
             "\\toprule",
             " & " + " & ".join(spans) + r" \\",
             " & " + " & ".join(seconds) + r" \\",
@@ -176,14 +180,28 @@ def _round(number: float | None) -> float | None:
 def _csv(filled: Filled) -> str:
     """One line for each cell; data, network and scale say where `ours` comes from."""
     out = io.StringIO()
-    names = ("table", "row", "literature", "column", "metric", "paper", "ours", "std", "n", "delta")
+    names = (
+        "table",
+        "row",
+        *filled.table.about,
+        "literature",
+        "column",
+        "metric",
+        "paper",
+        "ours",
+        "std",
+        "n",
+        "delta",
+    )
     writer = csv.DictWriter(out, [*names, *Setting.__annotations__], lineterminator="\n")
     writer.writeheader()
     for line in filled.lines:
         for cell in line.cells:
             # Without a run there is nothing to say where it came from.
             setting = vars(cell.entry.setting) if cell.entry and cell.n else {}
-            place = {"table": filled.table.name, "row": line.row.name, "literature": str(line.row.literature).lower()}
+            about = dict(zip(filled.table.about, line.row.about, strict=True))
+            literature = str(line.row.literature).lower()
+            place = {"table": filled.table.name, "row": line.row.name, **about, "literature": literature}
             numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
             rounded = {name: _round(number) for name, number in numbers.items()}
             writer.writerow(
@@ -199,6 +217,7 @@ def _json(filled: Filled) -> str:
         {
             "name": line.row.name,
             "literature": line.row.literature,
+            **({"about": dict(zip(filled.table.about, line.row.about, strict=True))} if filled.table.about else {}),
             "cells": [_json_cell(cell) for cell in line.cells],
         }
         for line in filled.lines

@@ -29,6 +29,8 @@ class Row:
     name: str
     overrides: tuple[str, ...] | None
     paper: tuple[float | None, ...]  # in the order of the columns and their metrics; None: not known
+    about: tuple[str, ...] = ()  # in the order of the table's `about`
+    note: str | None = None
 
     @property
     def literature(self) -> bool:
@@ -37,7 +39,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its columns, its rows, and the Hydra overrides that all its runs share."""
+    """A table: its columns, its rows, and the Hydra overrides that all its runs share.
+
+    `about` are headings of what is told of a row besides its results, such as a network's depth.
+    """
 
     name: str
     title: str
@@ -45,6 +50,7 @@ class Table:
     overrides: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    about: tuple[str, ...] = ()
 
     def runnable(self, row: Row, column: Column) -> tuple[str, ...] | None:
         """The overrides of a row in a column; None where nothing can be run: literature, or no reader yet."""
@@ -75,15 +81,16 @@ def load(name: str, folder: Path = EXPERIMENTS) -> Table:
 
 
 def _table(name: str, content: Any) -> Table:
-    found = _fields(content, "the table", {"title", "source", "columns", "rows"}, {"overrides"})
+    found = _fields(content, "the table", {"title", "source", "columns", "rows"}, {"overrides", "about"})
     columns = tuple(_column(item, f"column {number}") for number, item in enumerate(_list(found, "columns"), 1))
     width = sum(len(column.metrics) for column in columns)
-    rows = tuple(_row(item, f"row {number}", width) for number, item in enumerate(_list(found, "rows"), 1))
+    about = _texts(found.get("about", []), "about")
+    rows = tuple(_row(item, f"row {number}", width, about) for number, item in enumerate(_list(found, "rows"), 1))
     for kind, names in (("columns", [column.name for column in columns]), ("rows", [row.name for row in rows])):
         if len(set(names)) < len(names):
             raise ConfigError(f"two {kind} have the same name")
     overrides = _strings(found.get("overrides", []), "overrides")
-    return Table(name, str(found["title"]), str(found["source"]), overrides, columns, rows)
+    return Table(name, str(found["title"]), str(found["source"]), overrides, columns, rows, about)
 
 
 def _column(content: Any, where: str) -> Column:
@@ -98,8 +105,8 @@ def _column(content: Any, where: str) -> Column:
     return Column(str(found["name"]), data, {str(name): key for name, key in metrics.items()}, overrides)
 
 
-def _row(content: Any, where: str, width: int) -> Row:
-    found = _fields(content, where, {"name", "paper"}, {"overrides"})
+def _row(content: Any, where: str, width: int, headings: tuple[str, ...]) -> Row:
+    found = _fields(content, where, {"name", "paper"} | ({"about"} if headings else set()), {"overrides", "note"})
     where = f"{where} ({found['name']})"
     paper = found["paper"]
     if not isinstance(paper, list) or len(paper) != width:
@@ -108,7 +115,14 @@ def _row(content: Any, where: str, width: int) -> Row:
         if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
             raise ConfigError(f"{where}: {number!r} is neither a number nor null")
     overrides = _strings(found["overrides"], f"{where}: overrides") if "overrides" in found else None
-    return Row(str(found["name"]), overrides, tuple(None if number is None else float(number) for number in paper))
+    about = _texts(found.get("about", []), f"{where}: about")
+    if len(about) != len(headings):
+        raise ConfigError(
+            f"{where}: about is a list of {len(headings)} texts, one for each heading of the table's about"
+        )
+    numbers = tuple(None if number is None else float(number) for number in paper)
+    note = str(found["note"]) if "note" in found else None
+    return Row(str(found["name"]), overrides, numbers, about, note)
 
 
 def _fields(content: Any, where: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
@@ -125,6 +139,12 @@ def _list(found: dict[str, Any], key: str) -> list[Any]:
     if not isinstance(found[key], list) or not found[key]:
         raise ConfigError(f"{key} is a list with at least one entry")
     return list(found[key])
+
+
+def _texts(content: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(content, list) or not all(isinstance(item, str | int) for item in content):
+        raise ConfigError(f"{where}: a list of texts, not {content!r}")
+    return tuple(map(str, content))
 
 
 def _strings(content: Any, where: str) -> tuple[str, ...]:
