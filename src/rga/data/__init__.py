@@ -10,13 +10,25 @@ data need no torch.
 from typing import TYPE_CHECKING, Any
 
 from rga.data.audit import Report, check
-from rga.data.base import DataError, Sample, Split
+from rga.data.base import DataError, ImageSplit, LabelledImages, Sample, Split
 
 if TYPE_CHECKING:
     from rga.data.augment import ReIDAugment
+    from rga.data.images import ImageData
     from rga.data.reid import ReIDData
 
-__all__ = ["DataError", "ReIDAugment", "ReIDData", "Report", "Sample", "Split", "check"]
+__all__ = [
+    "DataError",
+    "ImageData",
+    "ImageSplit",
+    "LabelledImages",
+    "ReIDAugment",
+    "ReIDData",
+    "Report",
+    "Sample",
+    "Split",
+    "check",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +36,10 @@ def __getattr__(name: str) -> Any:
         from rga.data.augment import ReIDAugment
 
         return ReIDAugment
+    if name == "ImageData":
+        from rga.data.images import ImageData
+
+        return ImageData
     if name == "ReIDData":
         from rga.data.reid import ReIDData
 

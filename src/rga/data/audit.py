@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rga.data import demo, pictures
+from rga.data import pictures
 from rga.data.base import DataError, Sample, cameras, identities, shorten
+from rga.data.marker import recorded
 from rga.data.progress import watched
 
 
@@ -78,7 +79,7 @@ def check(name: str, root: str | Path) -> Report:
     expected, source = reader.PUBLISHED, "the published data set"
     try:
         split, strangers = reader.scan(root)
-        if written := demo.recorded(reader.locate(root)):
+        if written := recorded(reader.locate(root)):
             expected, source = written["counts"], "the demo data that were written"
     except DataError as error:
         return Report(name, root, source, problems=[str(error)])

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class DataError(RuntimeError):
     """The data on disk are not what was expected; the message says what was expected, and where."""
@@ -29,6 +32,26 @@ class Split:
     query: list[Sample]
     gallery: list[Sample]
     ignored: list[Sample] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Pictures of one size in memory: `images` (N, 3, H, W) uint8, RGB, and `labels` (N,) int64."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """A classification data set: its two parts, and the names of the classes in the order of the labels."""
+
+    train: LabelledImages
+    test: LabelledImages
+    classes: list[str]
 
 
 def identities(samples: Iterable[Sample]) -> list[int]:

@@ -1,20 +1,20 @@
-"""Demo data: small sets of drawn pedestrians in the layouts of the real data sets, for the real readers to read."""
+"""Demo data: small sets of drawn pictures in the layouts of the real data sets, for the real readers to read.
 
-import json
-import shutil
-import tempfile
+`rga data demo NAME` calls what conf/data/NAME.yaml names as `demo_writer`.
+"""
+
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from rga.data import market1501, pedestrians
-from rga.data.base import DataError
+from rga.data import marker, market1501, pedestrians, shapes
+from rga.data.base import ImageSplit
+from rga.data.cifar import CIFAR10, CIFAR100, Cifar
 from rga.data.figure import Person, person
 from rga.data.progress import watched
 
-MARKER = "demo.json"  # written into the finished set: what it was drawn from, and how much it holds
-_VERSION = 1  # raise it when the drawings change
+_VERSION = 1  # of the pedestrians; raise it when the drawings change
+_SHAPES_VERSION = 1
 
 
 def write_market1501(
@@ -29,8 +29,7 @@ def write_market1501(
 ) -> Path:
     """Draw a small set in Market-1501's layout: the same arguments give the same files.
 
-    Nothing is done where the same set lies already. The set is drawn in a folder beside `root` and moved there when it
-    is complete, so a half-written one is never read.
+    Nothing is done where the same set lies already.
 
     Args:
         root: the folder that will hold the three parts.
@@ -44,42 +43,49 @@ def write_market1501(
     Raises:
         DataError: something else than demo data lies at `root`.
     """
-    root = Path(root).expanduser()
     options = {"version": _VERSION, "identities": identities, "test_identities": test_identities, "images": images,
                "distractors": distractors, "junk": junk, "seed": seed}  # fmt: skip
     if min(identities, test_identities, images) < 1 or min(distractors, junk) < 0:
         raise ValueError(
             f"identities, test_identities and images are at least 1, distractors and junk at least 0: {options}"
         )
-    if (present := recorded(root)) and present["options"] == options:
-        return root
-    if not present and root.exists() and any(root.iterdir()):
-        raise DataError(f"{root} holds something else than demo data: choose another folder")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        fresh, old = workplace / "fresh", workplace / "old"
-        counts = _draw(fresh, identities, test_identities, images, distractors, junk, seed)
-        (fresh / MARKER).write_text(json.dumps({"options": options, "counts": counts}, indent=2) + "\n")
-        try:
-            if root.exists() and (recorded(root) or {}).get("options") != options:
-                root.rename(old)
-            fresh.rename(root)
-        except OSError:
-            if (recorded(root) or {}).get("options") != options:  # if so, another process was faster: the same files
-                raise
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-    return root
+    return marker.write(
+        root, options, lambda folder: _draw(folder, identities, test_identities, images, distractors, junk, seed)
+    )
 
 
-def recorded(root: str | Path) -> dict[str, Any] | None:
-    """What the marker of a demo set says: `options`, and `counts` as in a reader's `PUBLISHED`; None without one."""
-    try:
-        found = json.loads((Path(root).expanduser() / MARKER).read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and {"options", "counts"} <= found.keys() else None
+def write_cifar10(root: str | Path, *, train: int = 2000, test: int = 1000, seed: int = 0) -> Path:
+    """Draw a small set of ten classes (`rga.data.shapes`) in CIFAR-10's layout; nothing is done where it lies already.
+
+    Args:
+        root: the folder that will hold the files.
+        train: pictures to train on.
+        test: pictures to test on.
+        seed: of everything drawn.
+
+    Raises:
+        DataError: something else than demo data lies at `root`.
+    """
+    return _write_cifar(CIFAR10, root, train, test, seed)
+
+
+def write_cifar100(root: str | Path, *, train: int = 2000, test: int = 1000, seed: int = 0) -> Path:
+    """The same with a hundred classes in CIFAR-100's layout."""
+    return _write_cifar(CIFAR100, root, train, test, seed)
+
+
+def _write_cifar(layout: Cifar, root: str | Path, train: int, test: int, seed: int) -> Path:
+    classes = layout.labels[-1]
+    options = {"version": _SHAPES_VERSION, "set": layout.title, "train": train, "test": test, "seed": seed}
+    if min(train, test) < classes:
+        raise ValueError(f"train and test are at least {classes}, a picture of each class: {options}")
+
+    def draw(folder: Path) -> dict[str, tuple[int, int]]:
+        first, second = (shapes.draw(count, classes, (seed, part)) for part, count in enumerate((train, test)))
+        layout.write(folder, ImageSplit(first, second, shapes.names(classes)))
+        return {"train": (train, classes), "test": (test, classes)}
+
+    return marker.write(root, options, draw)
 
 
 def _draw(
