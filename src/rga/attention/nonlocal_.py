@@ -1,0 +1,66 @@
+"""The embedded-Gaussian non-local block, and RGA-S behind it."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rga.attention.spatial import RGAS
+
+
+class NonLocal(nn.Module):
+    """Non-local block (Wang, Girshick, Gupta, He, CVPR 2018, arXiv:1711.07971, equations 1, 3 and 6).
+
+    (B, C, H, W) -> the same shape, x_i + BN(W_z sum_j softmax_j(theta_i . phi_j) g_j) over all positions j, with theta,
+    phi and g embeddings of x in C//2 channels. The weight of the BatchNorm starts at 0: the block starts as identity.
+
+    What differs. From the paper: nothing by default of its section 4.1 but the subsampling of phi and g, which is not
+    done. From the authors' code: it divides theta . phi by sqrt(C//2), the paper's formula and this block do not; it
+    has biases, which start at 0 and of which only theta's changes what the block can compute (phi's cancels in the
+    softmax, those of g and W_z in the BatchNorm). Its initialisation, a normal distribution with deviation 0.01, is
+    kept. theta, phi and g are one convolution; the attention is PyTorch's fused one, the same numbers to rounding
+    without the N x N matrix in memory where a fused kernel exists.
+
+    Args:
+        channels: C.
+        size: not used, the parameters serve every size.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.width = max(channels // 2, 1)
+        self.embed = nn.Conv2d(channels, 3 * self.width, 1, bias=False)  # theta, phi, g
+        self.project = nn.Conv2d(self.width, channels, 1, bias=False)  # W_z
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.normal_(self.embed.weight, std=0.01)
+        nn.init.normal_(self.project.weight, std=0.01)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The fused kernels want the channels of a node next to each other; a channels_last map is not copied for it.
+        nodes = self.embed(x).flatten(2).transpose(1, 2).contiguous()  # (B, N, 3D)
+        theta, phi, g = nodes.unsqueeze(1).split(self.width, dim=3)  # one head, (B, 1, N, D)
+        y = F.scaled_dot_product_attention(theta, phi, g, scale=1.0)
+        y = y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])  # (B, D, H, W)
+        return x + self.norm(self.project(y))
+
+
+class NonLocalRGAS(nn.Module):
+    """Non-local + RGA-S: RGA-S on the output of the non-local block. (B, C, H, W) -> the same shape.
+
+    Source: Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998, the row of that name. Not a gate, as the
+    non-local block adds.
+
+    Args:
+        channels, size: C and (H, W) of the feature map.
+        reduction, squeeze: s1 and s2 of RGA-S.
+
+    Raises:
+        ValueError: in forward, if the input has another size.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 8, squeeze: int = 8) -> None:
+        super().__init__()
+        self.non_local = NonLocal(channels, size)
+        self.spatial = RGAS(channels, size, reduction=reduction, squeeze=squeeze)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spatial(self.non_local(x))
