@@ -48,6 +48,8 @@ def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
         ("paths.runs", "/elsewhere"),
         ("data.root", "/elsewhere"),
         ("data.workers", 16),
+        ("data.test_batch", 7),
+        ("data.download", None),
         ("data.cache", None),
         ("trainer.devices", 8),
         ("trainer.num_nodes", 2),

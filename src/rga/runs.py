@@ -20,7 +20,7 @@ RESULT = "result.json"
 
 # What does not determine the result: where things lie, how the run is watched, and the seed (it is named beside).
 _NOT_RESULT = {"seed", "paths", "logger", "hydra", "rerun", "objective"}
-_NOT_RESULT_DATA = {"root", "workers", "cache", "seed"}  # `data.seed` repeats the run's seed
+_NOT_RESULT_DATA = {"root", "workers", "cache", "seed", "download", "test_batch"}  # `data.seed` repeats the run's seed
 _TRAINER = {"precision", "sync_batchnorm"}  # devices, nodes, progress bars, ... do not: the batch is the global one
 _WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
@@ -33,8 +33,8 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     """Name what determines a run's result: 12 hexadecimal digits of the SHA-256 of its canonical config.
 
     `config` is the resolved config as plain containers. Dropped are the seed, paths, loggers, Hydra's own node,
-    `rerun` and `objective`; `data.root`, `data.workers`, `data.cache`; of `trainer` all but `precision` and
-    `sync_batchnorm`. A file of backbone weights counts by its name, not by where it lies. Everything else counts.
+    `rerun` and `objective`; of `data` the root, the workers, the cache, the download and the test batch; of `trainer`
+    all but `precision` and `sync_batchnorm`. A file of backbone weights counts by its name, not by where it lies. Everything else counts.
     """
     canonical = json.dumps(_canonical(_determining(config)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
