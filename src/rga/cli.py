@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 import os
 import sys
 import warnings
@@ -38,6 +39,7 @@ class Bench(StrEnum):
     attention = "attention"
     step = "step"
     ranking = "ranking"
+    data = "data"
 
 
 def main() -> None:
@@ -156,10 +158,10 @@ def _plain_warnings() -> Iterator[None]:
 
 @data.command("check")
 def data_check(
-    name: Annotated[str, typer.Argument(help="A reader, such as market1501.")],
+    name: Annotated[str, typer.Argument(help="A choice of conf/data, such as market1501.")],
     root: Annotated[Path, typer.Argument(help="The folder of the data set.")],
 ) -> None:
-    """Count a data set's images, identities and cameras against the published ones, and read every picture."""
+    """Count a data set's images and classes or identities against the published ones, and read every picture."""
     from rga.data import check
 
     report = check(name, root)
@@ -170,20 +172,34 @@ def data_check(
 
 @data.command("demo")
 def data_demo(
-    what: Annotated[list[str], typer.Argument(metavar="[NAME] ROOT", help="The layout (market1501), and where to.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME] ROOT [OPTION=VALUE ...]",
+            help="The layout (market1501, cifar10, ...), where to, and how much of what: train=500 test=200.",
+        ),
+    ],
     seed: Annotated[int, typer.Option(help="Which drawing.")] = 0,
 ) -> None:
     """Draw a small data set in the official layout of a real one."""
-    from rga.data import DataError, demo
+    from rga.data.registry import demo_writer
 
-    if len(what) > 2:
-        raise typer.BadParameter(f"expected [NAME] ROOT, got {len(what)} words")
-    name, root = what if len(what) == 2 else ("market1501", what[0])
-    write = getattr(demo, f"write_{name}", None)
-    if write is None:
-        names = [found.removeprefix("write_") for found in sorted(vars(demo)) if found.startswith("write_")]
-        raise DataError(f"no demo data for {name!r}; there are: {', '.join(names)}")
-    write(Path(root), seed=seed)
+    split = [word.partition("=") for word in what]
+    words = [word for word, (key, equals, _) in zip(what, split, strict=True) if not (equals and key.isidentifier())]
+    if len(words) not in (1, 2):
+        raise typer.BadParameter(f"expected [NAME] ROOT, got {len(words)} words")
+    name, root = words if len(words) == 2 else ("market1501", words[0])
+    write = demo_writer(name)
+    try:
+        options = {key: int(value) for key, equals, value in split if equals and key.isidentifier()}
+        inspect.signature(write).bind(root, **options)
+    except (TypeError, ValueError) as error:
+        takes = [key for key, value in inspect.signature(write).parameters.items() if value.kind == value.KEYWORD_ONLY]
+        raise typer.BadParameter(f"{error}; {name} takes whole numbers for {', '.join(takes)}") from error
+    try:
+        write(Path(root), **{"seed": seed, **options})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     typer.echo(f"{name} drawn in {root}")
 
 

@@ -1,23 +1,23 @@
 """`rga data check`: what is on disk against what was published."""
 
-import importlib
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rga.data import pictures
-from rga.data.base import DataError, Sample, cameras, identities, shorten
+from rga.data import pictures, registry
+from rga.data.base import DataError
 from rga.data.marker import recorded
 from rga.data.progress import watched
 
 
 @dataclass(frozen=True)
 class Row:
-    """Images, identities and cameras of one part: found, and expected (None where nothing is known)."""
+    """The counts of one part: found, and expected (None where nothing is known)."""
 
     part: str
-    found: tuple[int, int, int]
-    expected: tuple[int, int, int] | None
+    found: tuple[int, ...]
+    expected: tuple[int, ...] | None
 
     @property
     def ok(self) -> bool:
@@ -26,12 +26,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check. `ok`: nothing is missing, everything can be read. `str()` is what to print."""
+    """The result of a check. `ok`: nothing is missing, everything can be read. `str()` is what to print.
+
+    Args:
+        name: the data set's.
+        root: where it was looked for.
+        columns: what is counted, such as images and identities.
+        rows: the parts.
+        source: where the expected counts come from.
+        problems: what is wrong beside the counts, a line each.
+    """
 
     name: str
     root: Path
-    source: str  # where the expected counts come from
+    columns: tuple[str, ...] = ()
     rows: list[Row] = field(default_factory=list)
+    source: str = ""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -39,20 +49,22 @@ class Report:
         return bool(self.rows) and not self.problems and all(row.ok for row in self.rows)
 
     def __str__(self) -> str:
-        lines = [f"{self.name} in {self.root}", f"{'':14}{'images':>16}{'identities':>16}{'cameras':>12}"]
+        lines = [f"{self.name} in {self.root}"]
+        if self.rows:
+            lines.append(f"{'':14}" + "".join(f"{column:>16}" for column in self.columns))
         for row in self.rows:
-            cells = []
-            for number, width in zip(range(3), (16, 16, 12), strict=True):
-                found = row.found[number]
-                wrong = row.expected is not None and row.expected[number] != found
-                cells.append(
-                    (f"{found:,} != {row.expected[number]:,}" if wrong and row.expected else f"{found:,}").rjust(width)
-                )
-            lines.append(f"{row.part:14}" + "".join(cells))
+            expected = row.expected or row.found
+            cells = [
+                f"{found:,}" if found == right else f"{found:,} != {right:,}"
+                for found, right in zip(row.found, expected, strict=True)
+            ]
+            lines.append(f"{row.part:14}" + "".join(f"{cell:>16}" for cell in cells))
         if any(not row.ok for row in self.rows):
             lines.append(f"found != expected: the counts differ from {self.source}")
-        elif self.rows:
+        elif any(row.expected for row in self.rows):
             lines.append(f"the counts are those of {self.source}")
+        elif self.rows:
+            lines.append("there are no published counts to compare these with")
         lines += self.problems
         lines.append("all is well" if self.ok else "not all is well")
         return "\n".join(lines)
@@ -62,44 +74,42 @@ def check(name: str, root: str | Path) -> Report:
     """Check a data set: layout, names, counts, and every picture by decoding it.
 
     Args:
-        name: a reader, such as `market1501`.
+        name: a choice of conf/data, such as `market1501`.
         root: its folder, as for the reader.
 
     Raises:
         DataError: there is no reader of this name.
     """
-    module = f"rga.data.{name}"
+    checker = registry.checker(name)
     try:
-        reader = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise DataError(f"no reader {name!r}") from error
-    if not hasattr(reader, "scan"):
-        raise DataError(f"no reader {name!r}")
-    root = Path(root)
-    expected, source = reader.PUBLISHED, "the published data set"
-    try:
-        split, strangers = reader.scan(root)
-        if written := recorded(reader.locate(root)):
-            expected, source = written["counts"], "the demo data that were written"
+        report: Report = checker(Path(root), name)
     except DataError as error:
-        return Report(name, root, source, problems=[str(error)])
-    parts: dict[str, list[Sample]] = reader.parts(split)
-    rows = []
-    for part, samples in parts.items():
-        found = (len(samples), len(identities(samples)), len(cameras(samples)))
-        rows.append(Row(part, found, tuple(expected[part]) if part in expected else None))
-    problems = []
-    if strangers:
-        problems.append(f"{len(strangers)} names that do not parse: {shorten([str(path) for path in strangers])}")
-    if shared := set(identities(split.train)) & set(identities(split.query)):
-        problems.append(
-            f"{len(shared)} identities are in the training and in the test part: {shorten([*map(str, sorted(shared))])}"
-        )
-    problems += _unreadable([*(sample.path for samples in parts.values() for sample in samples), *strangers])
-    return Report(name, root, source, rows, problems)
+        return Report(name, Path(root), problems=[str(error)])
+    return report
 
 
-def _unreadable(paths: list[Path]) -> list[str]:
+def rows(
+    folder: Path, found: Mapping[str, tuple[int, ...]], published: Mapping[str, Sequence[int]]
+) -> tuple[list[Row], str]:
+    """The rows of a report, and the source of what they are compared with.
+
+    Args:
+        folder: where the set lies; if it holds demo data, the counts that were written are expected.
+        found: the counts of each part.
+        published: the counts of the published set; empty where nothing is known.
+    """
+    expected, source = published, "the published data set"
+    if written := recorded(folder):
+        expected, source = written["counts"], "the demo data that were written"
+    return [
+        Row(part, counts, tuple(expected[part]) if part in expected else None) for part, counts in found.items()
+    ], source
+
+
+def unreadable(paths: Iterable[Path]) -> list[str]:
+    """Decode every picture; a message for each that cannot be."""
+    paths = list(paths)
+
     def problem(path: Path) -> str | None:
         try:
             pictures.load(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rga.data import archive
+from rga.data import archive, audit
 from rga.data.base import DataError, ImageSplit, LabelledImages
 from rga.data.marker import recorded
 
@@ -93,6 +93,26 @@ class Cifar:
         files = (*self.train, self.test, self.names)
         if not any((folder / name).exists() for folder in (root, root / self.folder) for name in files):
             archive.fetch(self.url, self.md5, self.folder, root)
+
+    def check(self, root: str | Path, name: str = "") -> audit.Report:
+        """What `rga data check` says. Sizes and labels are the reader's matter; here the classes are counted."""
+        split = self.read(root)
+        found, problems = {}, []
+        for part, images in (("train", split.train), ("test", split.test)):
+            counts = np.bincount(images.labels, minlength=self.labels[-1])
+            found[part] = (len(images), int((counts > 0).sum()))
+            fewest, most = counts.argmin(), counts.argmax()
+            if counts[most] - counts[fewest] > 1:  # both sets hold as many pictures of every class
+                problems.append(
+                    f"{part}: {split.classes[fewest]} has {counts[fewest]:,} pictures, "
+                    f"{split.classes[most]} {counts[most]:,}: every class should have as many"
+                )
+        published = {
+            "train": (sum(self.records[name] for name in self.train), self.labels[-1]),
+            "test": (self.records[self.test], self.labels[-1]),
+        }
+        rows, source = audit.rows(self.locate(root), found, published)
+        return audit.Report(name or self.title, Path(root), ("images", "classes"), rows, source, problems)
 
     def write(self, folder: Path, split: ImageSplit) -> None:
         """Write a set in this layout, for `read`; coarse labels, where there are any, are groups of neighbours."""

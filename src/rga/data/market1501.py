@@ -12,8 +12,10 @@ left out, as the data set's protocol says. Other data sets in the same layout ca
 import re
 from pathlib import Path
 
-from rga.data.base import DataError, Sample, Split, shorten
+from rga.data import audit
+from rga.data.base import DataError, Sample, Split, cameras, identities, shorten
 
+NAME = "market1501"
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 FOLDERS = ("Market-1501-v15.09.15", "market1501")  # the archive's own folder, and the name that torchreid users give it
 DISTRACTOR, JUNK = 0, -1
@@ -61,6 +63,24 @@ def scan(root: str | Path) -> tuple[Split, list[Path]]:
     kept = {*known[TRAIN], *known[QUERY], *gallery}
     ignored = [sample for samples in parts.values() for sample in samples if sample not in kept]
     return Split(known[TRAIN], known[QUERY], gallery, ignored), strangers
+
+
+def check(root: str | Path, name: str = NAME) -> audit.Report:
+    """What `rga data check` says; sets in this layout with another name are not compared with the published counts."""
+    split, strangers = scan(root)
+    found = {part: (len(s), len(identities(s)), len(cameras(s))) for part, s in parts(split).items()}
+    rows, source = audit.rows(locate(root), found, PUBLISHED if name == NAME else {})
+    problems = []
+    if strangers:
+        problems.append(f"{len(strangers)} names that do not parse: {shorten([str(path) for path in strangers])}")
+    if shared := set(identities(split.train)) & set(identities(split.query)):
+        problems.append(
+            f"{len(shared)} identities are in the training and in the test part: {shorten([*map(str, sorted(shared))])}"
+        )
+    problems += audit.unreadable(
+        [*(sample.path for samples in parts(split).values() for sample in samples), *strangers]
+    )
+    return audit.Report(name, Path(root), ("images", "identities", "cameras"), rows, source, problems)
 
 
 def parts(split: Split) -> dict[str, list[Sample]]:
