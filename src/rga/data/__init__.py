@@ -1,10 +1,11 @@
-"""From image files to batches: readers of the official layouts, an image store, a sampler, augmentation.
+"""From files to batches: readers of the official layouts, and what each task does with what they give.
 
-One reader is one module (`rga.data.market1501`): `read(root) -> Split`, and for `rga data check` also `locate`, `scan`,
-`parts` and `PUBLISHED`. Everything after the reader is the same for every re-identification data set.
+A data set is `conf/data/NAME.yaml`: it names the reader, the data module, and what draws demo data. A reader is a
+module (`rga.data.market1501`) or an object in one (`rga.data.cifar.CIFAR10`) with `read(root)` and, for
+`rga data check`, `check(root, name) -> Report` beside it. Everything after the reader is the same for all data sets of a task.
 
-`ReIDData` and `ReIDAugment` are imported when they are first asked for, so that reading, checking and writing demo
-data need no torch.
+`ImageData`, `ReIDData` and `ReIDAugment` are imported when they are first asked for, so that reading, checking and
+writing demo data need no torch.
 """
 
 from typing import TYPE_CHECKING, Any

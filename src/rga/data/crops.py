@@ -1,24 +1,15 @@
 """Random crops and mirror images of pictures that all lie on the training device."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-
-
-class CropDraw(NamedTuple):
-    """What was drawn for N crops: the first pixel of each in the stored images (int64), and whether it is mirrored."""
-
-    start: Tensor
-    mirror: Tensor
 
 
 class Crops(nn.Module):
     """Images with a black margin, from which windows of the images' own size are cut, some of them mirrored.
 
-    A window is named by the place of its first pixel: all windows together are one strided view of the memory, so that
-    a batch of them is one `index_select` with one number for each image.
+    The mirror images are stored beside the images, and a window is named by the place of its first pixel: all windows
+    together are one strided view of the memory, and a batch of them is one `index_select` with one number for each. Of
+    50,000 images of 32 x 32 the margins and the mirror images make 480 MB out of 154 MB.
 
     Args:
         images: (N, C, H, W), uint8.
@@ -26,7 +17,7 @@ class Crops(nn.Module):
         mirror: probability of the mirror image.
     """
 
-    padded: Tensor
+    padded: Tensor  # (N or 2 N, C, H + 2 pad, W + 2 pad)
 
     def __init__(self, images: Tensor, pad: int = 4, mirror: float = 0.5) -> None:
         super().__init__()
@@ -34,34 +25,29 @@ class Crops(nn.Module):
             raise ValueError(f"pad is a number of pixels, got {pad}")
         if not 0 <= mirror <= 1:
             raise ValueError(f"mirror is a probability, got {mirror}")
-        self.size = (int(images.shape[2]), int(images.shape[3]))
+        self.count, self.size = len(images), (int(images.shape[2]), int(images.shape[3]))
         self.pad, self.mirror = pad, mirror
-        self.register_buffer("padded", F.pad(images, [pad] * 4).contiguous(), persistent=False)
+        padded = images.new_zeros(2 if mirror else 1, *images.shape[:2], *(side + 2 * pad for side in self.size))
+        for stored, source in zip(padded, (images, images.flip(3)) if mirror else (images,), strict=True):
+            stored[:, :, pad : pad + self.size[0], pad : pad + self.size[1]] = source
+        self.register_buffer("padded", padded.flatten(0, 1), persistent=False)
 
     def __len__(self) -> int:
-        return len(self.padded)
+        return self.count
 
     def extra_repr(self) -> str:
         return f"{len(self)} images of {self.size}, pad={self.pad}, mirror={self.mirror}"
 
-    def draw(self, indices: Tensor, random: torch.Generator) -> CropDraw:
-        """Draw a window of each of the images `indices` (B,), on the CPU."""
+    def draw(self, indices: Tensor, random: torch.Generator) -> Tensor:
+        """Draw a window of each of the images `indices` (B,), on the CPU: the places of their first pixels, (B,)."""
         down, right = torch.randint(2 * self.pad + 1, (2, len(indices)), generator=random)
-        mirror = torch.rand(len(indices), generator=random) < self.mirror
+        mirrored = torch.rand(len(indices), generator=random) < self.mirror
         image, _, row, column = self.padded.stride()
-        return CropDraw(indices * image + down * row + right * column, mirror)
+        return (indices + self.count * mirrored) * image + down * row + right * column
 
-    def forward(self, draw: CropDraw) -> Tensor:
-        """What was drawn for B crops, on the images' device, to (B, C, H, W), uint8."""
-        windows = self._windows().index_select(0, draw.start)
-        # Each window beside its mirror image, of which one is taken: on the CPU half the time of torch.where.
-        both = torch.cat((windows, windows.flip(3)))
-        count = len(draw.start)
-        return both.index_select(0, torch.arange(count, device=both.device) + count * draw.mirror)
-
-    def _windows(self) -> Tensor:
-        """The view of all windows, (places, C, H, W); those that begin in a margin on the right make no sense."""
+    def forward(self, start: Tensor) -> Tensor:
+        """The windows that begin at the pixels `start` (B,), on the images' device, as (B, C, H, W), uint8."""
         _, *strides = self.padded.stride()
         shape = (self.padded.shape[1], *self.size)
-        last = self.padded.numel() - 1 - sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        return self.padded.as_strided((last + 1, *shape), (1, *strides))
+        last = self.padded.numel() - 1 - sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
+        return self.padded.as_strided((last + 1, *shape), (1, *strides)).index_select(0, start)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rga.data.augment import Normalize
 from rga.data.base import DataError, ImageSplit, LabelledImages
-from rga.data.crops import CropDraw, Crops
+from rga.data.crops import Crops
 from rga.data.sampler import generator
 
 Batch = dict[str, Tensor]
@@ -204,13 +204,12 @@ class TrainBatches:
         crops, labels = self.images.crops, self.images.labels
         random = generator(self.seed, self.epoch)
         order = torch.randperm(len(labels), generator=random)
-        draw = crops.draw(order, random)
-        place = torch.arange(len(labels)) % self.batch  # in its batch
+        place = torch.arange(len(labels)) % self.batch  # of an image in its batch
         mine = place % self.world_size == self.rank
-        epoch = (draw.start[mine], draw.mirror[mine], labels[order][mine])
+        epoch = (crops.draw(order, random)[mine], labels[order][mine])
         parts = (values.to(crops.padded.device).split(self.batch // self.world_size) for values in epoch)
-        for start, mirror, label in zip(*parts, strict=True):
-            yield {"image": self.images.normalize(crops(CropDraw(start, mirror))), "label": label}
+        for start, label in zip(*parts, strict=True):
+            yield {"image": self.images.normalize(crops(start)), "label": label}
 
 
 class TestBatches:
