@@ -80,9 +80,8 @@ class RelationAttention(nn.Module):
     def _relations(self, pair: Tensor) -> Tensor:
         """[theta, phi] (B, 2D, P) -> the embedded relations of each node (B, P, M)."""
         theta, phi = pair.split(self.width, dim=1)
-        shape = pair.shape[0], self.nodes, -1
-        w_row, w_col = self.relate.weight.t().split(self.nodes)  # (P, M) each
-        mixed = torch.cat([phi @ w_row.expand(shape), theta @ w_col.expand(shape)], dim=1)  # (B, 2D, M)
+        w_row, w_col = self.relate.weight.split(self.nodes, dim=1)  # (M, P) each
+        mixed = torch.cat([F.linear(phi, w_row), F.linear(theta, w_col)], dim=1)  # (B, 2D, M)
         return _nodes(F.relu(self.relate_bn(_image(pair.transpose(1, 2) @ mixed)), inplace=True))
 
 
