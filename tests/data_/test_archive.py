@@ -1,6 +1,5 @@
 import hashlib
 import http.client
-import os
 import tarfile
 import urllib.request
 from dataclasses import replace
@@ -24,7 +23,7 @@ def published(tmp_path: Path) -> Cifar:
 
 
 def listing(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if folder.exists() else []
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 def test_downloads_what_is_absent_once(published: Cifar, tmp_path: Path) -> None:
