@@ -12,12 +12,12 @@ class NonLocal(nn.Module):
     (B, C, H, W) -> the same shape, x_i + BN(W_z sum_j softmax_j(theta_i . phi_j) g_j) over all positions j, with theta,
     phi and g embeddings of x in C//2 channels. The weight of the BatchNorm starts at 0: the block starts as identity.
 
-    What differs. From the paper: nothing by default of its section 4.1 but the subsampling of phi and g, which is not
-    done. From the authors' code: it divides theta . phi by sqrt(C//2), the paper's formula and this block do not; it
-    has biases, which start at 0 and of which only theta's changes what the block can compute (phi's cancels in the
-    softmax, those of g and W_z in the BatchNorm). Its initialisation, a normal distribution with deviation 0.01, is
-    kept. theta, phi and g are one convolution; the attention is PyTorch's fused one, the same numbers to rounding
-    without the N x N matrix in memory where a fused kernel exists.
+    What differs from the authors' code: it subsamples phi and g by max pooling (a saving that the paper offers), this
+    block does not; it divides theta . phi by sqrt(C//2), the paper's formula and this block do not; it has biases,
+    which start at 0 and of which only theta's changes what the block can compute (phi's cancels in the softmax, those
+    of g and W_z in the BatchNorm). Its initialisation, a normal distribution with deviation 0.01, is kept. theta, phi
+    and g are one convolution here, and the attention is PyTorch's fused one: the same numbers to rounding, without the
+    N x N matrix in memory where a fused kernel exists.
 
     Args:
         channels: C.
@@ -39,7 +39,8 @@ class NonLocal(nn.Module):
         nodes = self.embed(x).flatten(2).transpose(1, 2).contiguous()  # (B, N, 3D)
         theta, phi, g = nodes.unsqueeze(1).split(self.width, dim=3)  # one head, (B, 1, N, D)
         y = F.scaled_dot_product_attention(theta, phi, g, scale=1.0)
-        y = y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])  # (B, D, H, W)
+        y = y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])  # (B, D, H, W), channels_last
+        y = y.contiguous() if x.is_contiguous() else y  # in one memory format with x, to which it is added
         return x + self.norm(self.project(y))
 
 

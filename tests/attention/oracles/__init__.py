@@ -37,8 +37,8 @@ def find(name: str) -> Oracle:
         if name in oracles:
             return oracles[name]
     raise LookupError(
-        f"conf/attention/{name}.yaml has no second opinion: add a file to tests/attention/oracles (or to a file there) "
-        f"with ORACLES = {{{name!r}: Oracle(forward=..., parameters=..., gate=...)}}"
+        f"conf/attention/{name}.yaml has no second opinion: give an old or a new file of tests/attention/oracles "
+        f"ORACLES = {{{name!r}: Oracle(forward=..., parameters=..., gate=...)}}"
     )
 
 
