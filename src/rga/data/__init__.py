@@ -2,7 +2,8 @@
 
 A data set is `conf/data/NAME.yaml`: it names the reader, the data module, and what draws demo data. A reader is a
 module (`rga.data.market1501`) or an object in one (`rga.data.cifar.CIFAR10`) with `read(root)` and, for
-`rga data check`, `check(root, name) -> Report` beside it. Everything after the reader is the same for all data sets of a task.
+`rga data check`, `check(root, name) -> Report` beside it. Everything after the reader is the same for all data sets of
+a task.
 
 `ImageData`, `ReIDData` and `ReIDAugment` are imported when they are first asked for, so that reading, checking and
 writing demo data need no torch.
