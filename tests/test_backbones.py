@@ -63,6 +63,68 @@ def test_last_stride() -> None:
         torchvision_trunk("inception_v3")
 
 
+def convolutions(network: nn.Module) -> dict[str, tuple[Any, ...]]:
+    modules = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    return {name: (module.stride, module.dilation, module.padding) for name, module in modules}
+
+
+@pytest.mark.parametrize(("output_stride", "dilate"), [(8, [False, True, True]), (16, [False, False, True])])
+@pytest.mark.parametrize("name", ["resnet50", "resnet101"])
+def test_dilation_is_torchvisions_but_for_the_first_block(name: str, output_stride: int, dilate: list[bool]) -> None:
+    with torch.device("meta"):
+        theirs = convolutions(torchvision.models.get_model(name, replace_stride_with_dilation=dilate))
+        ours = convolutions(torchvision_trunk(name, output_stride=output_stride))
+    assert ours.keys() == theirs.keys()
+    differ = {stage: ours.pop(stage) for stage in list(ours) if ours[stage] != theirs[stage]}
+    dilations = {8: {"layer3": 2, "layer4": 4}, 16: {"layer4": 2}}[output_stride]
+    assert differ == {f"{stage}.0.conv2": ((1, 1), (d, d), (d, d)) for stage, d in dilations.items()}
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("resnet18", {"layer3.0.conv1": 16, "layer4.0.conv1": 32}),
+        ("resnet50", {"layer3.0.conv2": 16, "layer4.0.conv2": 32}),
+        ("mobilenet_v2", {"features.7.conv.1.0": 16, "features.14.conv.1.0": 32}),
+    ],
+)
+def test_a_dilated_trunk_is_the_strided_one_in_between(name: str, first: dict[str, int], output_stride: int) -> None:
+    """Undo what the convolutions that lost their stride have beyond the a-trous algorithm, and the features of the
+    strided network are among those of the dilated one."""
+    torch.manual_seed(0)
+    strided = torchvision_trunk(name).double().eval()
+    dilated = torchvision_trunk(name, output_stride=output_stride).double().eval()
+    dilated.load_state_dict(strided.state_dict())  # the same weights fit
+    for path, stride in first.items():
+        convolution = dilated.get_submodule(path)
+        factor = max(stride // output_stride, 1)
+        assert convolution.dilation == convolution.padding == (factor, factor)
+        if factor > 1:
+            convolution.dilation = convolution.padding = (factor // 2, factor // 2)
+    x = torch.randn(1, 3, 96, 65).double()
+    y, step = dilated(x), 32 // output_stride
+    assert y.shape[2:] == (96 // output_stride, -(-65 // output_stride))
+    torch.testing.assert_close(y[:, :, ::step, ::step], strided(x))
+
+
+def test_every_3x3_convolution_of_a_dilated_stage_is_dilated() -> None:
+    trunk = torchvision_trunk("resnet18", output_stride=8)
+    for stage, dilation in (("layer1", 1), ("layer2", 1), ("layer3", 2), ("layer4", 4)):
+        found = [value for path, value in convolutions(trunk).items() if path.startswith(stage) and "conv" in path]
+        assert [value[1:] for value in found] == [((dilation, dilation), (dilation, dilation))] * 4
+    shapes = output_shapes(trunk, (769, 769))
+    assert [shapes[f"layer{stage}"] for stage in (2, 3, 4)] == [(128, 97, 97), (256, 97, 97), (512, 97, 97)]
+
+
+def test_output_strides_that_cannot_be() -> None:
+    for name, stride in (("convnext_tiny", 8), ("resnet18", 0)):
+        with pytest.raises(ValueError, match=f"output_stride={stride} is not possible for {name}; 8 and 16"):
+            torchvision_trunk(name, output_stride=stride)
+    with pytest.raises(ValueError, match="give one of them"):
+        torchvision_trunk("resnet18", last_stride=1, output_stride=8)
+
+
 def test_a_trunk_computes_what_the_network_computes() -> None:
     network = torchvision.models.mobilenet_v2().eval()
     trunk = torchvision_trunk("mobilenet_v2").eval()

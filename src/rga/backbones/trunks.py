@@ -10,20 +10,26 @@ from torch import Tensor, nn
 
 from rga.backbones.mobilenetv2 import torchvision_names
 from rga.backbones.weights import is_file_name, load_weights, read_weights
+from rga.plugin import output_shapes
 
 HEADS = ("avgpool", "classifier", "fc", "head", "heads")
 
 
-def torchvision_trunk(name: str, weights: str | Path | None = None, last_stride: int = 2) -> nn.Sequential:
+def torchvision_trunk(
+    name: str, weights: str | Path | None = None, last_stride: int = 2, output_stride: int = 32
+) -> nn.Sequential:
     """The children of a torchvision network up to its pooling, under their own names, so ImageNet files fit.
 
     Args:
         name: a network that is a chain of its children: ResNet, ResNeXt, MobileNet, EfficientNet, RegNet, ConvNeXt, ...
         weights: None; the name of torchvision's weights, such as IMAGENET1K_V1, which are downloaded; or a file.
         last_stride: 1 leaves the last feature map of a ResNet at 1/16 of the image instead of 1/32, as re-ID has it.
+        output_stride: 8 or 16 leaves the last feature map at 1/8 or 1/16 of the image, as segmentation has it. Strides
+            beyond it are removed and the convolutions behind them dilated; the weights are the same. For a ResNet and 8
+            that is stage 3 dilated by 2 and stage 4 by 4.
 
     Raises:
-        ValueError: unknown weights, weights that do not fit, or a last stride that the network cannot have.
+        ValueError: unknown weights, weights that do not fit, or a stride that the network cannot have.
         RuntimeError: the download failed; the error says how to go on by hand.
     """
     network = torchvision.models.get_model(name, weights=None)
@@ -34,6 +40,10 @@ def torchvision_trunk(name: str, weights: str | Path | None = None, last_stride:
         raise ValueError(f"torchvision's {name} is not a chain of modules that ends with {' or '.join(HEADS)}")
     if last_stride != 2:
         _set_last_stride(trunk, name, last_stride)
+    if output_stride != 32:
+        if last_stride != 2:
+            raise ValueError("last_stride removes a stride without dilation, output_stride with it: give one of them")
+        _dilate(trunk, name, output_stride)
     if weights is not None:
         state = read_weights(weights) if is_file_name(weights) else _download(name, str(weights))
         load_weights(trunk, torchvision_names(state), ignored=heads, source=weights)
@@ -81,6 +91,36 @@ def _set_last_stride(trunk: nn.Sequential, name: str, stride: int) -> None:
     for module in stages["layer4"].modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
+
+
+def _dilate(trunk: nn.Sequential, name: str, output_stride: int) -> None:
+    """Remove the strides beyond `output_stride` and dilate, in place.
+
+    A convolution whose output was at 1/s of the image is dilated by s / output_stride: all 3x3 convolutions of a stage
+    alike, the first one, which loses its stride, included. So do the authors of PSPNet, and those whose recipe for
+    Cityscapes the paper has (OCNet). torchvision's `replace_stride_with_dilation` (which refuses ResNet-18 and -34)
+    leaves the first one at the dilation of the stage before. No multi-grid.
+    """
+    image = 256
+    impossible = (
+        f"output_stride={output_stride} is not possible for {name}; 8 and 16 are for networks whose strides are in "
+        "convolutions with odd kernels, such as a ResNet or MobileNet, all others have 32"
+    )
+    if output_stride not in (8, 16):
+        raise ValueError(impossible)
+    outputs = output_shapes(trunk, (image, image))
+    for path, module in trunk.named_modules():
+        if isinstance(module, nn.Conv2d):
+            _, height, _ = outputs[path] or (0, image, image)
+            factor = image // height // output_stride
+            if factor > 1:
+                module.stride = (1, 1)
+            if factor > 1 and module.kernel_size != (1, 1):
+                module.dilation = tuple(factor * dilation for dilation in module.dilation)
+                module.padding = tuple(factor * (size // 2) for size in module.kernel_size)
+    _, height, _ = output_shapes(trunk, (image, image))[""] or (0, 0, 0)
+    if height * output_stride != image:
+        raise ValueError(impossible)
 
 
 def _download(name: str, weights: str) -> dict[str, Tensor]:
