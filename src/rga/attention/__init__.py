@@ -1,5 +1,6 @@
 """Attention blocks: `block(channels, size)` gives a module that keeps the shape (B, C, H, W) of a feature map."""
 
+from rga.attention.any_size import AnySize
 from rga.attention.cbam import CBAM, CBAMC, CBAMS
 from rga.attention.channel import RGAC
 from rga.attention.combined import RGACS, RGASC, RGAParallel
@@ -19,6 +20,7 @@ __all__ = [
     "RGAS",
     "RGASC",
     "SE",
+    "AnySize",
     "FCParallel",
     "NonLocal",
     "NonLocalRGAS",
