@@ -34,7 +34,8 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
     `config` is the resolved config as plain containers. Dropped are the seed, paths, loggers, Hydra's own node,
     `rerun` and `objective`; of `data` the root, the workers, the cache, the download and the test batch; of `trainer`
-    all but `precision` and `sync_batchnorm`. A file of backbone weights counts by its name, not by where it lies. Everything else counts.
+    all but `precision` and `sync_batchnorm`. A file of backbone weights counts by its name, not by where it lies.
+    Everything else counts.
     """
     canonical = json.dumps(_canonical(_determining(config)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

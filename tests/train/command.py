@@ -1,4 +1,7 @@
-"""The command `rga train` as a user runs it, on the smallest demo data that still make whole batches."""
+"""The command `rga train` as a user runs it, on the smallest demo data that still make whole batches.
+
+SMALL is re-identification; CIFAR replaces it by image classification.
+"""
 
 import json
 import os
@@ -18,17 +21,29 @@ SMALL = [
     "trainer.checkpoint_minutes=0",
 ]
 
+CIFAR = [
+    "experiment=cifar_resnet",
+    "scale=demo",
+    "data.demo={train: 200, test: 60, seed: 0}",
+    "backbone.depth=8",
+    "recipe.epochs=4",
+    "trainer.accelerator=cpu",
+    "trainer.checkpoint_minutes=0",
+]
 
-def command(folder: Path, *overrides: str, sweep: bool = False) -> list[str]:
+
+def command(folder: Path, *overrides: str, sweep: bool = False, small: list[str] = SMALL) -> list[str]:
     """The command line; data are drawn once for all tests of a session, runs go to `folder`."""
     paths = [f"paths.runs={folder}", f"paths.data={folder.parent / 'data'}"]
-    return [sys.executable, "-m", "rga", "train", *(["-m"] if sweep else []), *SMALL, *paths, *overrides]
+    return [sys.executable, "-m", "rga", "train", *(["-m"] if sweep else []), *small, *paths, *overrides]
 
 
-def train(folder: Path, *overrides: str, sweep: bool = False, check: bool = True) -> subprocess.CompletedProcess[str]:
+def train(
+    folder: Path, *overrides: str, sweep: bool = False, check: bool = True, small: list[str] = SMALL
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        command(folder, *overrides, sweep=sweep),
+        command(folder, *overrides, sweep=sweep, small=small),
         capture_output=True,
         text=True,
         env=environment,

@@ -32,12 +32,15 @@ def render(filled: Filled, format: Format) -> str:
 def notes(filled: Filled) -> list[str]:
     """Say where the figures of our own come from, demo data loudly."""
     lines = []
-    for setting in filled.settings:
-        source = f"data {setting.data}, network {setting.network}, scale {setting.scale}"
-        if setting.scale == "paper":
+    for scale in dict.fromkeys(setting.scale for setting in filled.settings):
+        here = [setting for setting in filled.settings if setting.scale == scale]
+        data = ", ".join(dict.fromkeys(setting.data for setting in here))
+        networks = ", ".join(dict.fromkeys(setting.network for setting in here))
+        source = f"data {data}, network {networks}, scale {scale}"
+        if scale == "paper":
             lines.append(f"ours: {source}")
         else:
-            lines.append(f"{setting.scale.upper()}: {source}. These are NOT results on the paper's data sets.")
+            lines.append(f"{scale.upper()}: {source}. These are NOT results on the paper's data sets.")
     if filled.overrides:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):

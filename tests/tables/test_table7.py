@@ -1,0 +1,39 @@
+"""What Table 7 tells of its rows, against the networks that its rows build."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rga.compose import compose
+from rga.network import build
+from rga.tables import Row, load
+
+TABLE = load("7")
+
+
+@pytest.mark.parametrize("row", TABLE.rows, ids=lambda row: row.name)
+def test_depth_and_parameters_are_those_of_the_built_network(row: Row, cache: Path) -> None:
+    (cifar100,) = [column for column in TABLE.columns if column.data == "cifar100"]
+    config = compose(TABLE.runnable(row, cifar100) or ())
+    with torch.device("meta"):
+        network, channels = build(config["backbone"], config["attention"], config["data"]["size"])
+    parameters = sum(parameter.numel() for parameter in network.parameters()) + 100 * (channels + 1)  # the classifier
+    depth, paper, built = row.about
+    assert config["backbone"]["depth"] == int(depth)
+    assert f"{parameters / 1e6:.{len(built.partition('.')[2])}f}" == built
+    assert (paper == built) == (row.note is None)
+
+
+def test_the_nine_rows_of_the_paper() -> None:
+    assert [row.about[0] for row in TABLE.rows] == ["110", "110", "218", *2 * ["100", "100", "115"]]
+    assert [place for place, row in enumerate(TABLE.rows) if "RGA-SC" in row.name] == [1, 4, 7]
+
+
+def test_a_residual_network_has_narrower_ratios(cache: Path) -> None:
+    """s1 = s2 = 4 in the CIFAR ResNet, 8 in DenseNet, for every block that has them."""
+    for attention in ("rga_s", "rga_c", "rga_sc", "rga_cs", "rga_parallel", "rga_s_wo_rel", "rga_c_wo_vis"):
+        for experiment, ratio in (("cifar_resnet", 4), ("cifar_densenet", 8)):
+            block = compose([f"experiment={experiment}", f"attention={attention}"])["attention"]
+            assert (block["block"]["reduction"], block["block"]["squeeze"]) == (ratio, ratio)
+            assert block["after"] == [1]
