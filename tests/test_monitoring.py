@@ -53,7 +53,7 @@ def task() -> Classification:
         network=nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)),
         channels=4,
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
-        schedule=lambda epoch: 0.5**epoch,
+        schedule=lambda epoch: 0.5 ** int(epoch),
     )
 
 

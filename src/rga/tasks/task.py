@@ -18,7 +18,7 @@ class Task(pl.LightningModule):
         network: gives the last feature map, (B, C, H, W).
         channels: C.
         optimizer: given the parameters, gives the optimiser.
-        schedule: gives the factor of the learning rate in an epoch.
+        schedule: gives the factor of the learning rate at a time in epochs, see `rga.schedules`.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Task(pl.LightningModule):
         network: nn.Module,
         channels: int,
         optimizer: Callable[..., torch.optim.Optimizer],
-        schedule: Callable[[int], float],
+        schedule: Callable[[float], float],
     ) -> None:
         super().__init__()
         self.backbone = network
@@ -50,4 +50,9 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _factor(self, step: int) -> float:
+        # Nothing is known of an epoch's length before the first step, and nothing needs to be.
+        return self.schedule(step / self.trainer.num_training_batches if step else 0.0)
