@@ -203,6 +203,20 @@ def data_demo(
     typer.echo(f"{name} drawn in {root}")
 
 
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished segmentation run, runs/FINGERPRINT/SEED.")],
+    images: Annotated[Path, typer.Argument(help="A folder of pictures.")],
+    out: Annotated[Path, typer.Argument(help="Where the overlays go.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")] = "auto",
+    strength: Annotated[float, typer.Option(help="Of the colours; 1 hides the picture.", min=0, max=1)] = 0.5,
+) -> None:
+    """Draw a segmentation run's classes over the pictures of a folder."""
+    from rga.predict import predict
+
+    typer.echo(f"{predict(run, images, out, device, strength)} overlays written to {out}")
+
+
 @app.command(context_settings=_PASS_ON)
 def bench(context: typer.Context, name: Annotated[Bench, typer.Argument(help="What to measure.")]) -> None:
     """Measure speed and memory on this machine (rga bench NAME --help)."""

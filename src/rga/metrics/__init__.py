@@ -1,6 +1,7 @@
 """Retrieval metrics: a pure function on features, and a torchmetrics class around it."""
 
+from rga.metrics.iou import intersection_over_union
 from rga.metrics.ranking import RankingResult, evaluate_ranking
 from rga.metrics.retrieval import RetrievalMetrics
 
-__all__ = ["RankingResult", "RetrievalMetrics", "evaluate_ranking"]
+__all__ = ["RankingResult", "RetrievalMetrics", "evaluate_ranking", "intersection_over_union"]

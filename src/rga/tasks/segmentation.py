@@ -1,0 +1,123 @@
+"""Scene segmentation: a network that gives every pixel a class (section 4.2 of the paper)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from rga.attention import AnySize
+from rga.heads import Plain, Segmenter
+from rga.metrics import intersection_over_union
+from rga.tasks.scanning import Scan
+from rga.tasks.task import Task
+
+IGNORED = 255
+
+
+class Segmentation(Task):
+    """A head behind a dilated backbone and, beside its features, attention.
+
+    Training: cross entropy over the pixels of a batch, ignored ones left out, + `auxiliary` times that of a second head
+    on stage 3. Test: mIoU over a whole part of the data from one confusion matrix, `miou` of the part that the data
+    module lists first (val), `train/miou` and so on of others; `iou/CLASS` of each class that occurs.
+
+    Args:
+        head: called as `head(channels, classes)`.
+        block: attention beside the features, called as `block(channels, size)`; None for none.
+        grid: on which the block computes its weights, see `AnySize`; None: the feature map of the training crop;
+            False: the block is used as it is, for those that are no gates and take any size.
+        auxiliary: weight of the auxiliary loss; 0: none.
+        auxiliary_stage: the stage behind which the auxiliary head is.
+        window, scales, mirror: how test images are looked at, see `Scan`.
+        parts: the arguments of every `Task`.
+    """
+
+    colours: Tensor
+
+    def __init__(
+        self,
+        *,
+        head: Callable[[int, int], nn.Module],
+        block: Callable[[int, tuple[int, int]], nn.Module] | None = None,
+        grid: Sequence[int] | bool | None = None,
+        auxiliary: float = 0.0,
+        auxiliary_stage: str = "layer3",
+        window: Sequence[int] = (1024, 2048),
+        scales: Sequence[float] = (1.0,),
+        mirror: bool = False,
+        **parts: Any,
+    ) -> None:
+        super().__init__(**parts)
+        self.head = head
+        if block is not None and grid is not False:
+            block = partial(AnySize, block=block, grid=None if grid is True else grid)
+        self.block = block
+        self.auxiliary = auxiliary
+        self.second = (auxiliary_stage, partial(Plain, width=256)) if auxiliary else None
+        self.scan = Scan(window, scales, mirror)
+        self.segmenter: Segmenter | None = None  # the data say how many classes there are
+        self.confusion: Any = nn.ModuleList()  # a matrix for each part
+
+    def setup(self, stage: str) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.segmenter is None:
+            self.build(data.size, torch.as_tensor(data.colours))
+        if not self.confusion:
+            matrix = partial(MulticlassConfusionMatrix, ignore_index=IGNORED, validate_args=False)
+            self.confusion.extend(matrix(self.num_classes) for _ in data.test)
+        self.classes, self.parts = data.classes, data.test
+
+    def build(self, size: tuple[int, int], colours: Tensor) -> None:
+        """Put the heads behind the backbone; what `setup` does with what the data say.
+
+        Args:
+            size: (H, W) of the images in training.
+            colours: of the classes, (K, 3) uint8, to draw with; kept in the checkpoint.
+        """
+        self.register_buffer("colours", colours)
+        self.segmenter = Segmenter(self.backbone, size, len(colours), self.head, self.block, self.second)
+        del self.backbone  # it is the segmenter's now, and has one name
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Args: images (B, 3, H, W), normalised. Returns probabilities of the classes, (B, classes, H, W)."""
+        assert self.segmenter is not None
+        return self.scan(self.segmenter, images.to(self.dtype))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        assert self.segmenter is not None
+        logits, labels = self.segmenter(batch["image"].to(self.dtype)), batch["label"]
+        if not self.auxiliary:
+            return {"loss": _loss(logits, labels)}
+        main, auxiliary = (_loss(scores, labels) for scores in logits)
+        return {"loss": main + self.auxiliary * auxiliary, "main": main, "auxiliary": auxiliary}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.test_step(batch, batch_idx)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.confusion[dataloader_idx].update(self(batch["image"]).argmax(1), batch["label"])
+
+    def on_validation_epoch_end(self) -> None:
+        self._report(0, "val/")
+
+    def on_test_epoch_end(self) -> None:
+        for number, part in enumerate(self.parts):
+            self._report(number, f"{part}/" if number else "", classes=number == 0)
+
+    def _report(self, number: int, prefix: str, classes: bool = False) -> None:
+        ious = intersection_over_union(self.confusion[number].compute())
+        self.confusion[number].reset()
+        values = {"miou": ious.nanmean()}
+        if classes:
+            values |= {f"iou/{name}": iou for name, iou in zip(self.classes, ious, strict=True) if not iou.isnan()}
+        self.log_dict({prefix + name: value for name, value in values.items()}, rank_zero_only=True)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean over the pixels that are not ignored; 0 where all are (a mean over none would be NaN)."""
+    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+    return total / (labels != IGNORED).sum().clamp(min=1)
