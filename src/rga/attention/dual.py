@@ -1,0 +1,54 @@
+"""The dual attention of DANet: positions attend to positions, channels to channels."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DANet(nn.Module):
+    """Dual attention: x + alpha P(x) + beta C(x), (B, C, H, W) -> the same shape.
+
+    P_i = sum_j softmax_j(q_i . k_j) v_j over the positions j, with q and k embeddings of x in C//8 channels (at least
+    1) and v one in C. C_a = sum_b softmax_b(x_a . x_b) x_b over the channels b, without parameters. The scales alpha
+    and beta start at 0: the block starts as identity.
+
+    Source: Fu, Liu, Tian, Li, Bao, Fang, Lu, Dual Attention Network for Scene Segmentation, CVPR 2019,
+    arXiv:1809.02983, equations 1 to 4. What differs:
+
+    * The paper's head has a 3x3 convolution to C//4 channels before and another after each attention, and adds both
+      results for the classifier. As a block that keeps the shape, it is the sum of both with x counted once.
+    * The authors' code takes the softmax of (maximum - energy) in C, the opposite sign; this is the equation.
+    * Nothing in the numbers: q, k and v are one convolution, and both attentions are PyTorch's fused one, without the
+      N x N and the C x C matrix in memory where a fused kernel exists.
+
+    Args:
+        channels: C.
+        size: not used, the parameters serve every size; time grows with the square of H W and of C.
+        reduction: the paper's 8.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 8) -> None:
+        super().__init__()
+        self.channels, self.width = channels, max(channels // reduction, 1)
+        self.embed = nn.Conv2d(channels, 2 * self.width + channels, 1)  # q, k, v
+        self.alpha = nn.Parameter(torch.zeros(()))  # of dimension 0, which does not widen bfloat16
+        self.beta = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In one memory format with x, to which they are added.
+        layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+        position = self._position(x).contiguous(memory_format=layout)
+        channel = self._channel(x).contiguous(memory_format=layout)
+        return x + (self.alpha * position + self.beta * channel)
+
+    def _position(self, x: Tensor) -> Tensor:
+        # The fused kernels want the channels of a node next to each other; a channels_last map is not copied for it.
+        nodes = self.embed(x).flatten(2).transpose(1, 2).contiguous()  # (B, N, 2D + C)
+        query, key, value = nodes.unsqueeze(1).split([self.width, self.width, self.channels], dim=3)
+        y = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # one head, (B, 1, N, C)
+        return y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])
+
+    @staticmethod
+    def _channel(x: Tensor) -> Tensor:
+        maps = x.flatten(2).contiguous().unsqueeze(1)  # one head, (B, 1, C, N)
+        return F.scaled_dot_product_attention(maps, maps, maps, scale=1.0).squeeze(1).unflatten(2, x.shape[2:])

@@ -1,0 +1,33 @@
+"""GC: the global context block of GCNet."""
+
+from timm.layers.global_context import GlobalContext
+from torch import Tensor, nn
+
+
+class GC(nn.Module):
+    """Global context: x_i + W2 relu(LN(W1 c)) with c = sum_j softmax_j(w . x_j) x_j, the same for every position i.
+
+    (B, C, H, W) -> the same shape. W1 gives C//reduction channels (at least 1). W2 starts at 0: the block starts as
+    identity.
+
+    Source: Cao, Xu, Lin, Wei, Hu, GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond, ICCVW 2019,
+    arXiv:1904.11492, equation 8 and figure 4 (d). It is timm's module with the paper's fusion (addition), its ratio
+    and, as in the authors' code, W2's bias at 0 in the beginning. Both have a bias beside w; it cancels in the softmax
+    and is left out here. timm's LayerNorm has an epsilon of 1e-6, the authors' one of 1e-5.
+
+    Args:
+        channels: C.
+        size: not used, the parameters serve every size.
+        reduction: r of the paper.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 16) -> None:
+        super().__init__()
+        self.context = GlobalContext(
+            channels, fuse_add=True, fuse_scale=False, rd_channels=max(channels // reduction, 1)
+        )
+        self.context.conv_attn.register_parameter("bias", None)
+        nn.init.zeros_(self.context.mlp_add.fc2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.context(x)
