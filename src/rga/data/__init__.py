@@ -5,19 +5,20 @@ module (`rga.data.market1501`) or an object in one (`rga.data.cifar.CIFAR10`) wi
 `rga data check`, `check(root, name) -> Report` beside it. Everything after the reader is the same for all data sets of
 a task.
 
-`ImageData`, `ReIDData` and `ReIDAugment` are imported when they are first asked for, so that reading, checking and
-writing demo data need no torch.
+`ImageData`, `ReIDData`, `ReIDAugment` and `SceneData` are imported when they are first asked for, so that reading,
+checking and writing demo data need no torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from rga.data.audit import Report, check
-from rga.data.base import DataError, ImageSplit, LabelledImages, Sample, Split
+from rga.data.base import DataError, ImageSplit, LabelledImages, Sample, Scene, SceneSplit, Split
 
 if TYPE_CHECKING:
     from rga.data.augment import ReIDAugment
     from rga.data.images import ImageData
     from rga.data.reid import ReIDData
+    from rga.data.scenes import SceneData
 
 __all__ = [
     "DataError",
@@ -28,6 +29,9 @@ __all__ = [
     "ReIDData",
     "Report",
     "Sample",
+    "Scene",
+    "SceneData",
+    "SceneSplit",
     "Split",
     "check",
 ]
@@ -46,4 +50,8 @@ def __getattr__(name: str) -> Any:
         from rga.data.reid import ReIDData
 
         return ReIDData
+    if name == "SceneData":
+        from rga.data.scenes import SceneData
+
+        return SceneData
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

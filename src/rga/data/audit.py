@@ -1,14 +1,18 @@
 """`rga data check`: what is on disk against what was published."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from rga.data import pictures, registry
 from rga.data.base import DataError
 from rga.data.marker import recorded
 from rga.data.progress import watched
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -108,14 +112,19 @@ def rows(
 
 def unreadable(paths: Iterable[Path]) -> list[str]:
     """Decode every picture; a message for each that cannot be."""
-    paths = list(paths)
+    return attempt(paths, lambda path: pictures.load(path) is not None)[1]
 
-    def problem(path: Path) -> str | None:
+
+def attempt(items: Iterable[T], read: Callable[[T], R]) -> tuple[list[R], list[str]]:
+    """Read every item; what was read, and a message for each that cannot be."""
+    items = list(items)
+
+    def one(item: T) -> tuple[R | None, str]:
         try:
-            pictures.load(path)
+            return read(item), ""
         except DataError as error:
-            return str(error)
-        return None
+            return None, str(error)
 
     with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
-        return [text for text in watched(pool.map(problem, paths), "decoding", len(paths)) if text is not None]
+        done = list(watched(pool.map(one, items), "decoding", len(items)))
+    return [found for found, _ in done if found is not None], [problem for _, problem in done if problem]

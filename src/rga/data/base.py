@@ -54,6 +54,34 @@ class ImageSplit:
     classes: list[str]
 
 
+class Scene(NamedTuple):
+    """A picture and the picture with the label of each of its pixels; its name stands without a suffix."""
+
+    image: Path
+    label: Path
+    name: str
+
+
+IGNORED, UNKNOWN = 255, 254  # what a label's number may mean beside a class: it does not count; there is no such number
+
+
+@dataclass(frozen=True)
+class SceneSplit:
+    """A segmentation data set.
+
+    Args:
+        parts: train, val and further ones by their names, each in the order of the scenes' names.
+        classes: the names of the K classes, in the order of the labels.
+        colours: (K, 3) uint8, to draw with.
+        lookup: (256,) uint8, from a number in a label's file to 0 .. K - 1, `IGNORED` or `UNKNOWN`.
+    """
+
+    parts: dict[str, list[Scene]]
+    classes: list[str]
+    colours: NDArray[np.uint8]
+    lookup: NDArray[np.uint8]
+
+
 def identities(samples: Iterable[Sample]) -> list[int]:
     """The different identities, sorted."""
     return sorted({sample.identity for sample in samples})
