@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rga.data import marker, market1501, pedestrians, shapes
+from rga.data import cityscapes, marker, market1501, pedestrians, shapes, street
 from rga.data.base import ImageSplit
 from rga.data.cifar import CIFAR10, CIFAR100, Cifar
 from rga.data.figure import Person, person
@@ -15,6 +15,7 @@ from rga.data.progress import watched
 
 _VERSION = 1  # of the pedestrians; raise it when the drawings change
 _SHAPES_VERSION = 1
+_STREET_VERSION = 1
 
 
 def write_market1501(
@@ -72,6 +73,47 @@ def write_cifar10(root: str | Path, *, train: int = 2000, test: int = 1000, seed
 def write_cifar100(root: str | Path, *, train: int = 2000, test: int = 1000, seed: int = 0) -> Path:
     """The same with a hundred classes in CIFAR-100's layout."""
     return _write_cifar(CIFAR100, root, train, test, seed)
+
+
+def write_cityscapes(root: str | Path, *, train: int = 24, val: int = 8, size: int = 128, seed: int = 0) -> Path:
+    """Draw a small set of streets (`rga.data.street`) in Cityscapes' layout; nothing is done where it lies already.
+
+    Args:
+        root: the folder that will hold `leftImg8bit` and `gtFine`.
+        train: pictures to train on.
+        val: pictures to test on.
+        size: their height; they are twice as wide.
+        seed: of everything drawn.
+
+    Raises:
+        DataError: something else than demo data lies at `root`.
+    """
+    options = {"version": _STREET_VERSION, "train": train, "val": val, "size": size, "seed": seed}
+    if min(train, val) < 1 or size < 32:
+        raise ValueError(f"train and val are at least 1, size is at least 32: {options}")
+
+    def draw(folder: Path) -> dict[str, tuple[int, int]]:
+        return {
+            part: (count, _draw_streets(folder, part, count, size, [seed, number]))
+            for number, (part, count) in enumerate((("train", train), ("val", val)))
+        }
+
+    return marker.write(root, options, draw)
+
+
+def _draw_streets(folder: Path, part: str, count: int, size: int, key: list[int]) -> int:
+    """Draw a part; gives the number of classes in it."""
+    images, labels = (folder / kind / part / "demo" for kind in (cityscapes.IMAGES, cityscapes.LABELS))
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    seen: set[int] = set()
+    for number in watched(range(count), "drawing", count):
+        image, label = street.draw(size, np.random.default_rng([*key, number]))
+        name = f"demo_{number:06d}_000019"
+        image.save(images / f"{name}{cityscapes.IMAGE}")
+        label.save(labels / f"{name}{cityscapes.LABEL}")
+        seen.update(np.unique(np.asarray(label)).tolist())
+    return len(seen & {number for number, _, _ in cityscapes.CLASSES})
 
 
 def _write_cifar(layout: Cifar, root: str | Path, train: int, test: int, seed: int) -> Path:
