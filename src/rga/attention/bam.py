@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from rga.attention.layout import outer_sum
+
 
 class BAM(nn.Module):
     """Bottleneck attention module: x * (1 + sigmoid(M_c(x) + M_s(x))).
@@ -43,7 +45,7 @@ class BAM(nn.Module):
         return torch.addcmul(x, x, self._attention(x))
 
     def _attention(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.channel(x.mean((2, 3), keepdim=True)) + self.spatial(x))
+        return torch.sigmoid(outer_sum(x, self.channel(x.mean((2, 3), keepdim=True)), self.spatial(x)))
 
 
 def _layer(channels: int, width: int, kernel: int = 1, dilation: int = 1) -> tuple[nn.Module, nn.Module, nn.Module]:

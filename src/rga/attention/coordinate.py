@@ -33,11 +33,17 @@ class Coordinate(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The product of both weights, (B, C, H, W)."""
+        rows, columns = self._weights(x)
+        return rows * columns
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self._weights(x)
+        return x * rows * columns  # x first: the result keeps its memory format
+
+    def _weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, 1) and (B, C, 1, W)."""
         height, width = x.shape[2:]
         pooled = torch.cat([x.mean(3), x.mean(2)], dim=2).unsqueeze(3)  # (B, C, H + W, 1)
         embedding = F.hardswish(self.norm(self.embed(pooled)))
         rows, columns = embedding.split([height, width], dim=2)
-        return torch.sigmoid(self.rows(rows)) * torch.sigmoid(self.columns(columns.transpose(2, 3)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x)
+        return torch.sigmoid(self.rows(rows)), torch.sigmoid(self.columns(columns.transpose(2, 3)))

@@ -12,8 +12,8 @@ class GC(nn.Module):
 
     Source: Cao, Xu, Lin, Wei, Hu, GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond, ICCVW 2019,
     arXiv:1904.11492, equation 8 and figure 4 (d). It is timm's module with the paper's fusion (addition), its ratio
-    and, as in the authors' code, W2's bias at 0 in the beginning. Both have a bias beside w; it cancels in the softmax
-    and is left out here. timm's LayerNorm has an epsilon of 1e-6, the authors' one of 1e-5.
+    and, as in the authors' code, W2's bias at 0 in the beginning and a LayerNorm with an epsilon of 1e-5 (timm's 1e-6).
+    Both have a bias beside w; it cancels in the softmax and is left out here.
 
     Args:
         channels: C.
@@ -27,6 +27,7 @@ class GC(nn.Module):
             channels, fuse_add=True, fuse_scale=False, rd_channels=max(channels // reduction, 1)
         )
         self.context.conv_attn.register_parameter("bias", None)
+        self.context.mlp_add.norm.eps = 1e-5
         nn.init.zeros_(self.context.mlp_add.fc2.bias)
 
     def forward(self, x: Tensor) -> Tensor:

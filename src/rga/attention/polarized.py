@@ -11,6 +11,8 @@ is taken first.
 import torch
 from torch import Tensor, nn
 
+from rga.attention.layout import outer_sum
+
 
 class _Channel(nn.Module):
     """sigmoid(LN(W_z W_v sum_i softmax_i(W_q x_i) x_i)): one weight per channel (equation 1)."""
@@ -66,7 +68,7 @@ class PSAParallel(_Polarized):
 
     def gate(self, x: Tensor) -> Tensor:
         """The sum of both weights, (B, C, H, W), between 0 and 2."""
-        return self.channel.gate(x) + self.spatial.gate(x)
+        return outer_sum(x, self.channel.gate(x), self.spatial.gate(x))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from rga.attention.layout import outer_sum
 from rga.attention.se import SE
 
 Fusion = Literal["add", "max", "multiply"]
@@ -48,15 +49,24 @@ class SCSE(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The weights, (B, C, H, W); between 0 and 2 if they are added, otherwise between 0 and 1."""
-        channel, spatial = self.channel.gate(x), torch.sigmoid(self.spatial(x))
+        channel, spatial = self._weights(x)
         if self.fusion == "add":
-            return channel + spatial
+            return outer_sum(x, channel, spatial)
         if self.fusion == "multiply":
             return channel * spatial
         return torch.where(x < 0, torch.minimum(channel, spatial), torch.maximum(channel, spatial))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x)
+        if self.fusion == "add":
+            return x * self.gate(x)
+        channel, spatial = self._weights(x)
+        if self.fusion == "multiply":
+            return x * channel * spatial
+        return torch.maximum(x * channel, x * spatial)
+
+    def _weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, 1, 1) and (B, 1, H, W)."""
+        return self.channel.gate(x), torch.sigmoid(self.spatial(x))
 
     def extra_repr(self) -> str:
         return f"fusion={self.fusion}"

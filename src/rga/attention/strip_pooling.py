@@ -19,8 +19,8 @@ class StripPooling(nn.Module):
     Source: Hou, Zhang, Cheng, Feng, Strip Pooling: Rethinking Spatial Pooling for Scene Parsing, CVPR 2020,
     arXiv:2003.13328, section 3.2, and the authors' code. What differs: the paper pools to 20x20 and 12x12 on maps of
     60x60; the windows of 3 and 5 are the same there and keep their meaning on small maps, of which the fixed grids
-    would be enlargements. The two embeddings are one convolution. A strip is added by broadcasting, which is what its
-    interpolation to H x W amounts to.
+    would be enlargements. A strip is added by broadcasting, which is what its interpolation to H x W
+    amounts to.
 
     Args:
         channels: C.
@@ -30,7 +30,8 @@ class StripPooling(nn.Module):
     def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         width = max(channels // 4, 1)
-        self.embed = nn.Sequential(_layer(channels, 2 * width, (1, 1)), nn.ReLU(inplace=True))
+        self.embed_short = nn.Sequential(_layer(channels, width, (1, 1)), nn.ReLU(inplace=True))
+        self.embed_long = nn.Sequential(_layer(channels, width, (1, 1)), nn.ReLU(inplace=True))
         self.full, self.window3, self.window5 = (_layer(width, width, (3, 3)) for _ in range(3))
         self.columns, self.rows = _layer(width, width, (1, 3)), _layer(width, width, (3, 1))
         self.short = nn.Sequential(nn.ReLU(inplace=True), _layer(width, width, (3, 3)), nn.ReLU(inplace=True))
@@ -38,7 +39,7 @@ class StripPooling(nn.Module):
         self.project = _layer(2 * width, channels, (1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        short, long = self.embed(x).chunk(2, dim=1)
+        short, long = self.embed_short(x), self.embed_long(x)
         windows = _up(self.window3(_pool(short, 3)), x) + _up(self.window5(_pool(short, 5)), x)
         short = self.short(self.full(short) + windows)
         long = self.long(self.columns(long.mean(2, keepdim=True)) + self.rows(long.mean(3, keepdim=True)))

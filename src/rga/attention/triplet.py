@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from rga.attention.layout import outer_sum
+
 
 class Triplet(nn.Module):
     """Triplet attention: x * (a_hw + a_cw + a_ch) / 3, (B, C, H, W) -> the same shape.
@@ -28,7 +30,7 @@ class Triplet(nn.Module):
         hw = torch.sigmoid(self.hw(_z_pool(x, 1)))  # (B, 1, H, W)
         cw = torch.sigmoid(self.cw(_z_pool(x, 2)))  # (B, 1, C, W)
         ch = torch.sigmoid(self.ch(_z_pool(x, 3)))  # (B, 1, C, H)
-        return (cw.transpose(1, 2) / 3 + ch.squeeze(1).unsqueeze(3) / 3) + hw / 3
+        return outer_sum(x, cw.transpose(1, 2) / 3, ch.squeeze(1).unsqueeze(3) / 3, hw / 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

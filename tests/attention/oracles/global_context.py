@@ -15,7 +15,7 @@ def gc(block: nn.Module, x: Tensor) -> Tensor:
         weights = torch.exp(torch.stack([matrices["conv_attn"][0] @ node for node in nodes]))
         context = sum(weight * node for weight, node in zip(weights / weights.sum(), nodes, strict=True))
         hidden = matrices["mlp_add.fc1"] @ context + state["mlp_add.fc1.bias"]
-        hidden = (hidden - hidden.mean()) / (hidden.var(correction=0) + 1e-6).sqrt()
+        hidden = (hidden - hidden.mean()) / (hidden.var(correction=0) + 1e-5).sqrt()
         hidden = (hidden * state["mlp_add.norm.weight"] + state["mlp_add.norm.bias"]).clamp(min=0)
         added = matrices["mlp_add.fc2"] @ hidden + state["mlp_add.fc2.bias"]
         results.append(image + added[:, None, None])

@@ -40,7 +40,7 @@ def strip_pooling(block: nn.Module, x: Tensor) -> Tensor:
         weight = state[f"{name}.0.weight"]
         return batch_norm(F.conv2d(x, weight, padding=[k // 2 for k in weight.shape[2:]]), state, f"{name}.1")
 
-    short, long = layer("embed.0", x).clamp(min=0).chunk(2, dim=1)
+    short, long = layer("embed_short.0", x).clamp(min=0), layer("embed_long.0", x).clamp(min=0)
     branches = [layer("full", short)]
     branches += [bilinear(layer(f"window{k}", windows(short, k)), size, True) for k in (3, 5)]
     short = layer("short.1", sum(branches).clamp(min=0)).clamp(min=0)
