@@ -14,7 +14,7 @@ class BAM(nn.Module):
         M_c = BN(conv1x1(relu(BN(conv1x1(mean of x over positions)))))            C -> D -> C, (B, C, 1, 1)
         M_s = BN(conv1x1(f(f(f0(x))))), f = relu BN conv3x3 dilated, f0 1x1       C -> D -> D -> D -> 1, (B, 1, H, W)
 
-    Source: Park, Woo, Lee, Kweon, BAM: Bottleneck Attention Module, BMVC 2018, arXiv:1807.06514, equations 1 to 5. The
+    Source: Park, Woo, Lee, Kweon, BAM: Bottleneck Attention Module, BMVC 2018, arXiv:1807.06514, equations 1 to 4. The
     BatchNorm and ReLU behind the inner layers are the authors' code's, the equations leave them out. What differs from
     that code: it multiplies M_c by M_s, the equation (and the paper's ablation) adds them; it has no BatchNorm at the
     end of the branches, the equations do. Biases right before a BatchNorm, which it takes out again, are left out.

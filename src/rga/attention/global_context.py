@@ -11,7 +11,7 @@ class GC(nn.Module):
     identity.
 
     Source: Cao, Xu, Lin, Wei, Hu, GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond, ICCVW 2019,
-    arXiv:1904.11492, equation 8 and figure 4 (d). It is timm's module with the paper's fusion (addition), its ratio
+    arXiv:1904.11492, figure 4 (d). It is timm's module with the paper's fusion (addition), its ratio
     and, as in the authors' code, W2's bias at 0 in the beginning and a LayerNorm with an epsilon of 1e-5 (timm's 1e-6).
     Both have a bias beside w; it cancels in the softmax and is left out here.
 

@@ -4,12 +4,12 @@ from torch import Tensor, nn
 
 
 class LKA(nn.Module):
-    """Large-kernel attention: x * gate(x), where the gate sees 23 x 23 positions (7 + 3 * 6 of the last, 5 - 1 more).
+    """Large-kernel attention: x * gate(x), where a weight depends on the 23 x 23 positions around it.
 
     (B, C, H, W) -> the same shape. The gate is W1 (W7 * (W5 * x)): a 5x5 depthwise convolution, a 7x7 depthwise one
     dilated by 3, a 1x1 convolution, each with a bias. No function bounds it: the weights are any real numbers.
 
-    Source: Guo, Lu, Liu, Cheng, Hu, Visual Attention Network, arXiv:2202.09741, equations 2 and 3, for the published
+    Source: Guo, Lu, Liu, Cheng, Hu, Visual Attention Network, arXiv:2202.09741, section 3.1, with the published
     decomposition of a 21x21 kernel. Nothing differs. The paper's network puts a 1x1 convolution and a GELU before it,
     another 1x1 convolution after it and adds the input; those belong to the network's layers, this is the attention.
 

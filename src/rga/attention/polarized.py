@@ -1,7 +1,7 @@
 """Polarized self-attention: a channel and a spatial attention, in parallel or one after the other.
 
 Source: Liu, Liu, Yuan, Yang, Polarized Self-Attention: Towards High-quality Pixel-wise Regression, arXiv:2107.00782,
-equations 1 to 5. What differs from the authors' code, which departs from the equations: its parallel form has no
+section 3. What differs from the authors' code, which departs from the equations: its parallel form has no
 LayerNorm, its sequential form has two convolutions in the place of W_z, and its spatial softmax does not go over the
 channels of the query. As in that code the convolutions have no biases. The numbers are the equations', but W_v is never
 applied to a whole map: nothing non-linear lies between it and the weighted sum of the positions or channels, so the sum
@@ -15,7 +15,7 @@ from rga.attention.layout import outer_sum
 
 
 class _Channel(nn.Module):
-    """sigmoid(LN(W_z W_v sum_i softmax_i(W_q x_i) x_i)): one weight per channel (equation 1)."""
+    """sigmoid(LN(W_z W_v sum_i softmax_i(W_q x_i) x_i)): one weight per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _Channel(nn.Module):
 
 
 class _Spatial(nn.Module):
-    """sigmoid(softmax_d(W_q mean(x)) . W_v x_i): one weight per position (equation 2), d one of C//2 channels."""
+    """sigmoid(softmax_d(W_q mean(x)) . W_v x_i): one weight per position i; d runs over C//2 channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class _Polarized(nn.Module):
 
 
 class PSAParallel(_Polarized):
-    """Both from the same x, the scaled maps added (equation 3): x * (channel + spatial).
+    """Both from the same x, the scaled maps added: x * (channel + spatial).
 
     (B, C, H, W) -> the same shape.
 
@@ -75,7 +75,7 @@ class PSAParallel(_Polarized):
 
 
 class PSASequential(_Polarized):
-    """The spatial attention on the output of the channel attention (equation 4). (B, C, H, W) -> the same shape.
+    """The spatial attention on the output of the channel attention. (B, C, H, W) -> the same shape.
 
     The arguments are those of `PSAParallel`.
     """

@@ -25,7 +25,7 @@ class SCSE(nn.Module):
     The journal paper's fourth fusion, concatenation, doubles the channels and is therefore not available here.
 
     Source: Roy, Navab, Wachinger, Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks,
-    MICCAI 2018, arXiv:1803.02579, equations 1 to 4; the fusions: the same, Recalibrating Fully Convolutional Networks
+    MICCAI 2018, arXiv:1803.02579, section 2; the fusions: the same, Recalibrating Fully Convolutional Networks
     with Spatial and Channel Squeeze & Excitation Blocks, IEEE TMI 2019, arXiv:1808.08127. The equations show no biases;
     the authors' code has them, and so has this block.
 

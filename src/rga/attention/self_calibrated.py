@@ -15,7 +15,7 @@ class SelfCalibrated(nn.Module):
         y2 = relu(f1(x2))
 
     Source: Liu, Hou, Cheng, Wang, Feng, Improving Convolutional Networks with Self-Calibrated Convolutions, CVPR 2020,
-    equations 2 to 6, and the authors' code for what surrounds them. The paper replaces the 3x3 convolution in the
+    section 3, and the authors' code for what surrounds them. The paper replaces the 3x3 convolution in the
     bottlenecks of a ResNet; as a block behind a stage it needs the shape kept and features to start from, so it is such
     a bottleneck, with its input added and the paper's widths. What differs: the authors' code enlarges with nearest
     neighbours, the paper bilinearly, and so does this block (pixel centres aligned); windows at the border that r does

@@ -13,7 +13,7 @@ class Triplet(nn.Module):
     (the paper's Z-pool), which makes a map of the two others.
 
     Source: Misra, Nalamada, Arasanipalai, Hou, Rotate to Attend: Convolutional Triplet Attention Module, WACV 2021,
-    arXiv:2010.03045, equations 1 and 4. The convolutions have no bias and the BatchNorms the momentum 0.01, as in the
+    arXiv:2010.03045, section 3. The convolutions have no bias and the BatchNorms the momentum 0.01, as in the
     authors' code. What differs from that code: x is not permuted, pooled, permuted back and scaled three times; it is
     pooled where it lies and scaled once. Its map (H, C) is (C, H) here, so the kernel of that branch is transposed.
 

@@ -1,4 +1,4 @@
-"""SCNet's bottleneck: equations 2 to 6 between two 1x1 convolutions."""
+"""SCNet's bottleneck: the paper's equations between two 1x1 convolutions."""
 
 import torch
 from torch import Tensor, nn
