@@ -173,11 +173,14 @@ def test_several_at_a_time_with_their_environment(conf: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_no_process_is_left_behind(conf: Path, tmp_path: Path, number: int) -> None:
     (tmp_path / "runs").mkdir()
+    # What started the tests may have had signals ignored (nohup, a shell's &); that would be inherited.
     code = f"""
-import sys, rga.launcher
+import signal, sys, rga.launcher
 from rga.compose import compose
 from rga.launcher import Job, run_jobs
 from rga.runs import Run
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 rga.launcher.COMMAND = (sys.executable, {str(FAKE)!r}, {str(conf)!r})
 config = compose(["attention=slow"], conf={str(conf)!r})
 run_jobs([Job(("attention=slow",), Run("runs", config), "slow")], [{{}}])
