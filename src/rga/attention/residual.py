@@ -18,10 +18,11 @@ class ResidualAttention(nn.Module):
     sigmoid end it. The residual unit is the bottleneck of the pre-activation ResNet (He et al., ECCV 2016), C//4 wide.
 
     Source: Wang, Jiang, Qian, Yang, Li, Zhang, Wang, Tang, Residual Attention Network for Image Classification, CVPR
-    2017, arXiv:1704.06904, equation 3 and figure 2 with r = 1 unit between poolings, mixed attention (sigmoid;
-    the published Attention-56 has tanh), and the authors' network files, which have no biases. As a block behind a stage, x takes the place of the trunk branch.
-    The paper pools maps of 56, 28 and 14 positions 3, 2 and 1 times, down to 7: `depth` is how many halvings bring the
-    shorter side down to 7 or less, and at least 1. As in its files, the interpolation aligns corners.
+    2017, arXiv:1704.06904, equation 3 and figure 2 with r = 1 unit between poolings and mixed attention (sigmoid; the
+    published Attention-56 has tanh), and the authors' network files, which have no biases. As a block behind a stage, x
+    takes the place of the trunk branch. The paper pools maps of 56, 28 and 14 positions 3, 2 and 1 times, down to 7:
+    `depth` is how many halvings bring the shorter side down to 7 or less, and at least 1. As in the authors' files, the
+    interpolation aligns corners.
 
     Args:
         channels: C.
