@@ -224,9 +224,10 @@ def test_under_lightning_also_resumed(root: Path, tmp_path: Path) -> None:
 def test_the_configs(tmp_path: Path, name: str, reader: Any, size: tuple[int, int]) -> None:
     options = {"seed": 3, "paths": {"data": str(tmp_path)}, "recipe": {"batch": 8, "steps": 500}}
     content = OmegaConf.create({**options, "data": OmegaConf.load(CONF / "data" / f"{name}.yaml")})
-    module: Any = hydra.utils.instantiate(content.data)
-    assert type(module) is SceneData
-    assert (module.name, module.reader.func, module.size, module.seed) == (name, reader, size, 3)
+    module = hydra.utils.instantiate(content.data)
+    assert isinstance(module, SceneData)
+    partial: Any = module.reader
+    assert (module.name, partial.func, module.size, module.seed) == (name, reader, size, 3)
     assert (module.batch, module.steps, module.test) == (8, 500, ["val", "train"])
     assert (module.windows.scales, module.windows.mirror, module.root) == ((0.5, 2.0), 0.5, tmp_path / name)
     assert all(side % 8 == 1 for side in module.size)
