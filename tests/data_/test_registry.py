@@ -38,7 +38,7 @@ def test_a_set_of_ones_own_is_not_compared_with_the_published_one(market: Path, 
 
 
 def test_names_that_are_not_there() -> None:
-    with pytest.raises(DataError, match=r"no reader 'imagenet'; there are: cifar10, cifar100, .*market1501"):
+    with pytest.raises(DataError, match=r"no reader 'imagenet'; there are: camvid, cifar10, cifar100, .*market1501"):
         registry.checker("imagenet")
     with pytest.raises(DataError, match=r"no demo data for '\.\./train'; there are: cifar10, cifar100, .*market1501"):
         registry.demo_writer("../train")
