@@ -176,7 +176,7 @@ def data_demo(
         list[str],
         typer.Argument(
             metavar="[NAME] ROOT [OPTION=VALUE ...]",
-            help="The layout (market1501, cifar10, cityscapes, ...), where to, and how much of what: train=500 test=200.",
+            help="The layout (cifar10, cityscapes, ...), where to, and how much of what: train=500 test=200.",
         ),
     ],
     seed: Annotated[int, typer.Option(help="Which drawing.")] = 0,

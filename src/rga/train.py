@@ -112,7 +112,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             "metrics": metrics,
             "cells": cells,
             "data": data.summary,
-            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "parameters": sum(parameter.numel() for parameter in task.parameters()),  # with heads and classifiers
             "duration_s": round(monitor.seconds, 1),
             "curve": monitor.curve,
             **provenance(trainer.strategy.root_device, trainer.world_size),

@@ -1,6 +1,6 @@
 """The command `rga train` as a user runs it, on the smallest demo data that still make whole batches.
 
-SMALL is re-identification; CIFAR replaces it by image classification.
+SMALL is re-identification; CIFAR and SCENES replace it by image classification and scene segmentation.
 """
 
 import json
@@ -29,6 +29,18 @@ CIFAR = [
     "recipe.epochs=4",
     "trainer.accelerator=cpu",
     "trainer.checkpoint_minutes=0",
+]
+
+SCENES = [
+    "experiment=cityscapes",
+    "scale=demo",
+    "data.demo={train: 6, val: 2, size: 64, seed: 0}",
+    "data.size=[49,65]",
+    "recipe.epochs=4",
+    "recipe.steps=3",
+    "trainer.accelerator=cpu",
+    "trainer.checkpoint_minutes=0",
+    "trainer.check_val_every_n_epoch=2",
 ]
 
 
