@@ -66,7 +66,8 @@ def load(run: Path) -> Segmentation:
     if result is None:
         raise ConfigError(f"no finished run in {run.absolute()}: expected {RESULT} there, and {LAST}")
     config = OmegaConf.create(result["config"])
-    config.backbone.weights = config.backbone.trunk.weights = None  # the checkpoint has them
+    if "weights" in config.backbone:
+        config.backbone.weights = config.backbone.trunk.weights = None  # the checkpoint has them
     network, channels = build(config.backbone, config.attention, config.data.size)
     task = instantiate(config.task, network=network, channels=channels, optimizer=None, schedule=None)
     if not isinstance(task, Segmentation):

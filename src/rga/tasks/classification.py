@@ -26,7 +26,8 @@ class Classification(Task):
         if self.classifier is None:
             self.classifier = nn.Linear(self.channels, self.num_classes)
             bound = self.channels**-0.5  # torch's own, and that of the reference implementations of both networks
-            nn.init.uniform_(self.classifier.weight, -bound, bound, generator=self.random)
+            with self.seeded():
+                nn.init.uniform_(self.classifier.weight, -bound, bound)
             nn.init.zeros_(self.classifier.bias)
             accuracy = partial(MulticlassAccuracy, self.num_classes, average="micro", validate_args=False)
             self.top1, self.top5 = accuracy(), accuracy(top_k=min(5, self.num_classes))

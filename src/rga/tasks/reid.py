@@ -35,7 +35,8 @@ class ReID(Task):
     def setup(self, stage: str) -> None:
         if self.classifier is None:
             self.classifier = nn.Linear(self.channels, self.num_classes, bias=False)
-            nn.init.normal_(self.classifier.weight, std=0.001, generator=self.random)
+            with self.seeded():
+                nn.init.normal_(self.classifier.weight, std=0.001)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Args: images (B, 3, H, W), normalised. Returns the feature before and after BN, (B, C) each."""

@@ -65,7 +65,8 @@ class Segmentation(Task):
     def setup(self, stage: str) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.segmenter is None:
-            self.build(data.size, torch.as_tensor(data.colours))
+            with self.seeded():
+                self.build(data.size, torch.as_tensor(data.colours))
         if not self.confusion:
             matrix = partial(MulticlassConfusionMatrix, ignore_index=IGNORED, validate_args=False)
             self.confusion.extend(matrix(self.num_classes) for _ in data.test)
@@ -91,9 +92,19 @@ class Segmentation(Task):
         assert self.segmenter is not None
         logits, labels = self.segmenter(batch["image"].to(self.dtype)), batch["label"]
         if not self.auxiliary:
-            return {"loss": _loss(logits, labels)}
-        main, auxiliary = (_loss(scores, labels) for scores in logits)
+            return {"loss": self._loss(logits, labels)}
+        main, auxiliary = (self._loss(scores, labels) for scores in logits)
         return {"loss": main + self.auxiliary * auxiliary, "main": main, "auxiliary": auxiliary}
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over the pixels of the global batch that are not ignored; 0 where all are (none have no mean)."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+        count = (labels != IGNORED).sum()
+        if self.trainer.world_size > 1:
+            # DDP averages over processes, each of which ignores another number of pixels.
+            count = self.all_gather(count).to(total.dtype).mean()  # type: ignore[union-attr]
+        return total / count.clamp(min=1)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.test_step(batch, batch_idx)
@@ -115,9 +126,3 @@ class Segmentation(Task):
         if classes:
             values |= {f"iou/{name}": iou for name, iou in zip(self.classes, ious, strict=True) if not iou.isnan()}
         self.log_dict({prefix + name: value for name, value in values.items()}, rank_zero_only=True)
-
-
-def _loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean over the pixels that are not ignored; 0 where all are (a mean over none would be NaN)."""
-    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
-    return total / (labels != IGNORED).sum().clamp(min=1)

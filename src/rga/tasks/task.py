@@ -1,6 +1,7 @@
 """What the tasks share: a network to train, its optimiser and its schedule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -37,10 +38,13 @@ class Task(pl.LightningModule):
         """What the data say, once they are set up."""
         return int(self.trainer.datamodule.num_classes)  # type: ignore[attr-defined]
 
-    @property
-    def random(self) -> torch.Generator:
-        """For what `setup` draws; of its own, as what was drawn before differs between one process and several."""
-        return torch.Generator().manual_seed(torch.initial_seed())
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Draw from the run's seed, whatever was drawn before: that differs between one process and several."""
+        seed = torch.initial_seed()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
 
     def pooled(self, images: Tensor) -> Tensor:
         """The mean of the feature map, at least in single precision: (B, 3, H, W) to (B, C)."""
