@@ -37,6 +37,16 @@ def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Seque
     return network, shape[0]
 
 
+def make(node: Mapping[str, Any], **parts: Any) -> Any:
+    """Instantiate a config's node; ConfigError, with the cause alone, where an argument of it is refused."""
+    try:
+        return instantiate(node, **parts)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, TypeError | ValueError):
+            raise ConfigError(str(error.__cause__)) from error
+        raise
+
+
 def _names(after: Sequence[int | str], stages: Sequence[str]) -> list[str]:
     unknown = [stage for stage in after if isinstance(stage, int) and not 1 <= stage <= len(stages)]
     if unknown:

@@ -44,7 +44,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.checkpoints import LAST, AtomicCheckpointIO, EpochCheckpoint, StopWhenDiverged
     from rga.loggers import finished_wandb
     from rga.monitoring import EpochSeed, Monitor, Progress, log_to, quiet
-    from rga.network import build
+    from rga.network import build, make
     from rga.provenance import provenance
     from rga.speed import tune
     from rga.sync import SyncBatchNorm
@@ -61,11 +61,11 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         log.info("run %s/%d in %s", this.fingerprint, this.seed, this.folder)
 
         pl.seed_everything(this.seed, workers=True, verbose=False)
-        data = instantiate(config.data)
+        data = make(config.data)
         if first:
             data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
         network, channels = build(config.backbone, config.attention, config.data.size)
-        task = instantiate(
+        task = make(
             config.task,
             network=network,
             channels=channels,

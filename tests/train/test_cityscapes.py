@@ -1,5 +1,6 @@
 """Scene segmentation through the same trainer: its record, its resumption, its processes, its overlays."""
 
+import re
 import signal
 import subprocess
 import time
@@ -94,3 +95,19 @@ def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> Non
     cli.train(folder, "recipe.epochs=1", small=CIFAR)
     with pytest.raises(ConfigError, match="a run of Classification"):
         predict(next(folder.glob("*/0")), tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("attention=nonlocal", "rga: .*is none: it has no method gate.*task.grid=false"),
+        ("task.auxiliary_stage=layer9", "rga: .*layer9.*layer1"),
+        ("+task.hread=1", "rga: .*hread"),
+        ("data=camvid", "rga: there are no demo data for camvid"),
+    ],
+)
+def test_what_cannot_be_built_is_one_message(tmp_path: Path, override: str, message: str) -> None:
+    done = train(tmp_path / "runs", override, "task.auxiliary=0.4", check=False)
+    assert done.returncode != 0
+    assert re.search(message, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr

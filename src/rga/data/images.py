@@ -70,7 +70,7 @@ class ImageData(LightningDataModule):
         if batch < 1 or test_batch < 1:
             raise ValueError(f"a batch has at least one image, got batch={batch}, test_batch={test_batch}")
         if demo is not None and demo_writer is None:
-            raise ValueError("demo data need a demo_writer")
+            raise ValueError(f"there are no demo data for {name or reader}: data.demo needs a data.demo_writer")
         height, width = size
         self.size = (int(height), int(width))
         self.reader, self.root, self.name = reader, Path(root), name

@@ -73,7 +73,7 @@ class ReIDData(LightningDataModule):
         if augment is not None and augment.size != self.size:
             raise ValueError(f"the augmentation gives images of {augment.size}, the data module expects {self.size}")
         if demo is not None and demo_writer is None:
-            raise ValueError("demo data need a demo_writer")
+            raise ValueError(f"there are no demo data for {name or reader}: data.demo needs a data.demo_writer")
         self.augment = augment or ReIDAugment(self.size, translate=0, flip=0, erase=0)
         self.reader, self.root, self.name = reader, Path(root), name
         self.identities, self.images, self.test_batch, self.workers = identities, images, test_batch, workers

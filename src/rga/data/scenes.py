@@ -74,7 +74,7 @@ class SceneData(LightningDataModule):
         if batch < 1 or steps < 1:
             raise ValueError(f"an epoch has at least one step with one image, got batch={batch}, steps={steps}")
         if demo is not None and demo_writer is None:
-            raise ValueError("demo data need a demo_writer")
+            raise ValueError(f"there are no demo data for {name or reader}: data.demo needs a data.demo_writer")
         self.windows = Windows(size, scales, mirror)
         self.size, self.normalize = self.windows.size, Normalize()
         self.reader, self.root, self.name = reader, Path(root), name

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from rga.attention import AnySize
+from rga.compose import ConfigError
 from rga.heads import Plain, Segmenter
 from rga.metrics import intersection_over_union
 from rga.tasks.scanning import Scan
@@ -65,8 +66,11 @@ class Segmentation(Task):
     def setup(self, stage: str) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.segmenter is None:
-            with self.seeded():
-                self.build(data.size, torch.as_tensor(data.colours))
+            try:
+                with self.seeded():
+                    self.build(data.size, torch.as_tensor(data.colours))
+            except ValueError as error:
+                raise ConfigError(f"{error} (task.grid=false uses attention without AnySize)") from error
         if not self.confusion:
             matrix = partial(MulticlassConfusionMatrix, ignore_index=IGNORED, validate_args=False)
             self.confusion.extend(matrix(self.num_classes) for _ in data.test)
