@@ -5,8 +5,10 @@ SMALL is re-identification; CIFAR and SCENES replace it by image classification 
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,22 @@ def train(
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def kill_after_a_checkpoint(folder: Path, *overrides: str, small: list[str] = SMALL, later: float = 0.0) -> None:
+    """Start a run, and SIGKILL it `later` seconds after its first checkpoint: it has no result."""
+    process = subprocess.Popen(
+        command(folder, *overrides, small=small), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("*/*/last.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(later)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(folder.glob("*/*/result.json"))
 
 
 def only_result(folder: Path) -> dict[str, Any]:

@@ -1,15 +1,12 @@
 """Image classification through the same trainer: its record, its resumption, its processes, the options for speed."""
 
-import signal
-import subprocess
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from train import command as cli
-from train.command import CIFAR, only_result, what_counts
+from train.command import CIFAR, kill_after_a_checkpoint, only_result, what_counts
 
 train = partial(cli.train, small=CIFAR)
 BLOCK = "attention=rga_sc"
@@ -36,16 +33,7 @@ def test_the_record_says_what_was_done(finished: Path) -> None:
 
 def test_killed_and_started_again_it_ends_the_same(finished: Path) -> None:
     folder = finished.parent / "killed"
-    process = subprocess.Popen(
-        cli.command(folder, BLOCK, small=CIFAR), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("*/*/last.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_after_a_checkpoint(folder, BLOCK, small=CIFAR)
     done = train(folder, BLOCK)
     assert "going on from" in done.stderr
     assert what_counts(only_result(folder)) == what_counts(only_result(finished))

@@ -1,9 +1,6 @@
 """Scene segmentation through the same trainer: its record, its resumption, its processes, its overlays."""
 
 import re
-import signal
-import subprocess
-import time
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from rga.compose import ConfigError
 from rga.data import DataError, cityscapes
 from rga.predict import predict
 from train import command as cli
-from train.command import CIFAR, SCENES, only_result, what_counts
+from train.command import CIFAR, SCENES, kill_after_a_checkpoint, only_result, what_counts
 
 train = partial(cli.train, small=SCENES)
 BLOCK = ["attention=rga_sc", "head=aspp", "task.auxiliary=0.4"]
@@ -40,16 +37,7 @@ def test_the_record_says_what_was_done(finished: Path) -> None:
 
 def test_killed_and_started_again_it_ends_the_same(finished: Path) -> None:
     folder = finished.parent / "killed"
-    process = subprocess.Popen(
-        cli.command(folder, *BLOCK, small=SCENES), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("*/*/last.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_after_a_checkpoint(folder, *BLOCK, small=SCENES)
     done = train(folder, *BLOCK)
     assert "going on from" in done.stderr
     assert what_counts(only_result(folder)) == what_counts(only_result(finished))

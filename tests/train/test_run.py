@@ -1,13 +1,10 @@
 """A run from its command to its record: what it writes, that it is not repeated, that it survives being killed."""
 
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from train.command import command, only_result, train, what_counts
+from train.command import kill_after_a_checkpoint, only_result, train, what_counts
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +52,7 @@ def test_where_a_run_lies_and_how_it_is_watched_do_not_rename_it(finished: Path,
 def test_killed_and_started_again_it_ends_the_same(finished: Path, tmp_path: Path, moment: float) -> None:
     """SIGKILL after the first checkpoint (and a little later, to hit other moments): the same figures, bit for bit."""
     folder = finished.parent / f"killed{moment}"
-    process = subprocess.Popen(
-        command(folder, "attention=rga_sc"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("*/*/last.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(moment)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not list(folder.glob("*/*/result.json"))
+    kill_after_a_checkpoint(folder, "attention=rga_sc", later=moment)
     done = train(folder, "attention=rga_sc")
     assert "going on from" in done.stderr
     assert what_counts(only_result(folder)) == what_counts(only_result(finished))

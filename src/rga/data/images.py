@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rga.data.augment import Normalize
 from rga.data.base import DataError, ImageSplit, LabelledImages
 from rga.data.crops import Crops
+from rga.data.module import DataModule
 from rga.data.sampler import generator
 
 Batch = dict[str, Tensor]
 
 
-class ImageData(LightningDataModule):
+class ImageData(DataModule):
     """Random crops and mirror images to train on, and the test part as it is, all made on the training device.
 
     A batch, of training and of test, is there already, on the device: `image` (B, 3, H, W) float32, normalised with the
@@ -66,18 +66,13 @@ class ImageData(LightningDataModule):
         seed: int = 0,
         name: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(reader, root, demo, demo_writer, seed, name)
         if batch < 1 or test_batch < 1:
             raise ValueError(f"a batch has at least one image, got batch={batch}, test_batch={test_batch}")
-        if demo is not None and demo_writer is None:
-            raise ValueError(f"there are no demo data for {name or reader}: data.demo needs a data.demo_writer")
         height, width = size
         self.size = (int(height), int(width))
-        self.reader, self.root, self.name = reader, Path(root), name
-        self.batch, self.test_batch, self.pad, self.mirror, self.seed = batch, test_batch, pad, mirror, seed
-        self.download, self.demo, self.demo_writer = download, demo, demo_writer
-        self.summary: dict[str, Any] = {}
-        self.num_classes = 0
+        self.batch, self.test_batch, self.pad, self.mirror = batch, test_batch, pad, mirror
+        self.download = download
         self._split: ImageSplit | None = None  # between prepare_data and setup
         self._train: TrainImages | None = None
         self._test: TestImages | None = None
@@ -88,9 +83,7 @@ class ImageData(LightningDataModule):
         Raises:
             DataError: see the reader; or the download failed, or the images have another size.
         """
-        if self.demo is not None and self.demo_writer is not None:
-            self.demo_writer(self.root, **self.demo)
-        elif self.download is not None:
+        if not self.write_demo() and self.download is not None:
             self.download(self.root)
         if self._test is None:
             self._read()
@@ -116,7 +109,7 @@ class ImageData(LightningDataModule):
         """This process's part of every batch."""
         if self._train is None:
             raise RuntimeError('call setup("fit") first')
-        return TrainBatches(self._train.to(self._device()), self.batch, self.seed, *self._process())
+        return TrainBatches(self._train.to(self._device()), self.batch, self.seed, *self.process())
 
     def val_dataloader(self) -> "TestBatches":
         """The test part: these sets have no other, and nothing is chosen by it."""
@@ -126,7 +119,7 @@ class ImageData(LightningDataModule):
         """The test part: this process's share."""
         if self._test is None:
             raise RuntimeError('call setup("test") first')
-        return TestBatches(self._test.to(self._device()), self.test_batch, *self._process())
+        return TestBatches(self._test.to(self._device()), self.test_batch, *self.process())
 
     def _read(self) -> ImageSplit:
         if self._split is None:
@@ -138,9 +131,6 @@ class ImageData(LightningDataModule):
                     )
             self._split = split
         return self._split
-
-    def _process(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")

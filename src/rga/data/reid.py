@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rga.data import pictures
 from rga.data.augment import ReIDAugment
 from rga.data.base import DataError, Sample, Split, identities
+from rga.data.module import DataModule
 from rga.data.sampler import Draw, IdentityBatches, Share, generator
 from rga.data.store import ImageStore, cached_file
 
 
-class ReIDData(LightningDataModule):
+class ReIDData(DataModule):
     """Identity-balanced training batches, and one test loader over query and gallery.
 
     A training batch, after augmentation on the device: `image` (B, 3, H, W) normalised float32, `label` (B,) in
@@ -67,20 +67,14 @@ class ReIDData(LightningDataModule):
         seed: int = 0,
         name: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(reader, root, demo, demo_writer, seed, name)
         height, width = size
         self.size = (int(height), int(width))
         if augment is not None and augment.size != self.size:
             raise ValueError(f"the augmentation gives images of {augment.size}, the data module expects {self.size}")
-        if demo is not None and demo_writer is None:
-            raise ValueError(f"there are no demo data for {name or reader}: data.demo needs a data.demo_writer")
         self.augment = augment or ReIDAugment(self.size, translate=0, flip=0, erase=0)
-        self.reader, self.root, self.name = reader, Path(root), name
         self.identities, self.images, self.test_batch, self.workers = identities, images, test_batch, workers
-        self.cache, self.memory, self.seed = cache, memory, seed
-        self.demo, self.demo_writer = demo, demo_writer
-        self.summary: dict[str, Any] = {}
-        self.num_classes = 0
+        self.cache, self.memory = cache, memory
         self._split: Split | None = None
         self._train: TrainImages | None = None
 
@@ -90,8 +84,7 @@ class ReIDData(LightningDataModule):
         Raises:
             DataError: see the reader; also, to train, a training part with fewer identities than a batch needs.
         """
-        if self.demo is not None and self.demo_writer is not None:
-            self.demo_writer(self.root, **self.demo)
+        self.write_demo()
         split = self._read()
         if self.trainer is not None and self.trainer.state.fn == "test":
             return
@@ -126,19 +119,19 @@ class ReIDData(LightningDataModule):
             raise RuntimeError('call setup("fit") first')
         # Nothing is decoded here, so workers would only copy.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        rank, world = self._process()
+        rank, world = self.process()
         try:
             sampler = IdentityBatches(self._train.labels.tolist(), self.identities, self.images, self.seed, rank, world)
         except ValueError as error:
             raise DataError(str(error)) from error
-        return DataLoader(self._train, batch_size=None, sampler=sampler, **self._options())
+        return DataLoader(self._train, batch_size=None, sampler=sampler, **self.loader_options())
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Query, then gallery: this process's share."""
         split = self._read()
         images = TestImages(split.query, split.gallery, self.size)
-        share = Share(len(images), *self._process())
-        return DataLoader(images, self.test_batch, sampler=share, num_workers=self.workers, **self._options())
+        share = Share(len(images), *self.process())
+        return DataLoader(images, self.test_batch, sampler=share, num_workers=self.workers, **self.loader_options())
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Augment, or only normalise what needs no augmentation, on the device."""
@@ -152,13 +145,6 @@ class ReIDData(LightningDataModule):
         if self._split is None:
             self._split = self.reader(self.root)
         return self._split
-
-    def _process(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _options(self) -> dict[str, Any]:
-        # A loader draws a seed for its workers when it starts; from a generator of its own, not from the global one.
-        return {"pin_memory": torch.cuda.is_available(), "generator": generator(self.seed)}
 
 
 class TrainImages(Dataset[dict[str, Tensor]]):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from rga.data import annotated
 from rga.data.augment import Normalize
 from rga.data.base import DataError, Scene, SceneSplit
+from rga.data.module import DataModule
 from rga.data.sampler import Draw, Share, generator
 from rga.data.stream import Stream
 from rga.data.windows import Windows
@@ -21,7 +21,7 @@ from rga.data.windows import Windows
 Pixels = NDArray[np.uint8]
 
 
-class SceneData(LightningDataModule):
+class SceneData(DataModule):
     """Random windows of scaled images to train on, and whole images, one at a time, to test on.
 
     A training batch, on the device: `image` (B, 3, H, W) float32, normalised with ImageNet's mean and standard
@@ -70,18 +70,12 @@ class SceneData(LightningDataModule):
         seed: int = 0,
         name: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(reader, root, demo, demo_writer, seed, name)
         if batch < 1 or steps < 1:
             raise ValueError(f"an epoch has at least one step with one image, got batch={batch}, steps={steps}")
-        if demo is not None and demo_writer is None:
-            raise ValueError(f"there are no demo data for {name or reader}: data.demo needs a data.demo_writer")
         self.windows = Windows(size, scales, mirror)
         self.size, self.normalize = self.windows.size, Normalize()
-        self.reader, self.root, self.name = reader, Path(root), name
-        self.batch, self.steps, self.test, self.workers, self.seed = batch, steps, list(test), workers, seed
-        self.demo, self.demo_writer = demo, demo_writer
-        self.summary: dict[str, Any] = {}
-        self.num_classes = 0
+        self.batch, self.steps, self.test, self.workers = batch, steps, list(test), workers
         self.classes: list[str] = []
         self.colours: Pixels = np.empty((0, 3), np.uint8)
         self._split: SceneSplit | None = None
@@ -92,8 +86,7 @@ class SceneData(LightningDataModule):
         Raises:
             DataError: see the reader; or the data set lacks a part to test on.
         """
-        if self.demo is not None and self.demo_writer is not None:
-            self.demo_writer(self.root, **self.demo)
+        self.write_demo()
         self._read()
 
     def setup(self, stage: str | None = None) -> None:
@@ -108,8 +101,8 @@ class SceneData(LightningDataModule):
         """One element of the loader is this process's part of a batch, made by one worker."""
         split = self._read()
         images = TrainScenes(split.parts["train"], split.lookup, self.windows, self.seed, self.batch)
-        stream = Stream(len(images), self.batch, self.steps, self.seed, *self._process())
-        return DataLoader(images, batch_size=None, sampler=stream, **self._options())
+        stream = Stream(len(images), self.batch, self.steps, self.seed, *self.process())
+        return DataLoader(images, batch_size=None, sampler=stream, num_workers=self.workers, **self.loader_options())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The part val: this process's share."""
@@ -127,7 +120,8 @@ class SceneData(LightningDataModule):
     def _whole(self, part: str) -> DataLoader[Any]:
         split = self._read()
         scenes = WholeScenes(split.parts[part], split.lookup)
-        return DataLoader(scenes, batch_size=1, sampler=Share(len(scenes), *self._process()), **self._options())
+        share = Share(len(scenes), *self.process())
+        return DataLoader(scenes, batch_size=1, sampler=share, num_workers=self.workers, **self.loader_options())
 
     def _read(self) -> SceneSplit:
         if self._split is None:
@@ -136,17 +130,6 @@ class SceneData(LightningDataModule):
                 raise DataError(f"{self.root} has the parts {', '.join(split.parts)}, not {', '.join(missing)}")
             self._split = split
         return self._split
-
-    def _process(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _options(self) -> dict[str, Any]:
-        # A loader draws a seed for its workers when it starts; from a generator of its own, not from the global one.
-        return {
-            "num_workers": self.workers,
-            "pin_memory": torch.cuda.is_available(),
-            "generator": generator(self.seed),
-        }
 
 
 class TrainScenes(Dataset[dict[str, Tensor]]):

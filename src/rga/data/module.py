@@ -1,0 +1,63 @@
+"""What the data modules of all tasks share: a set that a reader reads, maybe drawn for it first, and its processes."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+
+from rga.data.sampler import generator
+
+
+class DataModule(LightningDataModule):
+    """A data set at a root. A task's module adds its reader's type, its batches and its loaders.
+
+    Args:
+        reader: gives the set for a root.
+        root: the data set's folder.
+        demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
+        demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
+        seed: of all that is drawn.
+        name: the data set's, for the header of a table.
+
+    Attributes:
+        num_classes: what a classifier tells apart (after `setup`).
+        summary: counts of each part (after `setup`).
+
+    Raises:
+        ValueError: demo data are wanted and there is nothing that writes them.
+    """
+
+    def __init__(
+        self,
+        reader: Callable[[Path], Any],
+        root: str | Path,
+        demo: Mapping[str, Any] | None,
+        demo_writer: Callable[..., Any] | None,
+        seed: int,
+        name: str,
+    ) -> None:
+        super().__init__()
+        if demo is not None and demo_writer is None:
+            raise ValueError(f"there are no demo data for {name or reader}: data.demo needs a data.demo_writer")
+        self.reader, self.root, self.name, self.seed = reader, Path(root), name, seed
+        self.demo, self.demo_writer = demo, demo_writer
+        self.summary: dict[str, Any] = {}
+        self.num_classes = 0
+
+    def write_demo(self) -> bool:
+        """Write the demo data where they are wanted; whether they are."""
+        if self.demo is None or self.demo_writer is None:
+            return False
+        self.demo_writer(self.root, **self.demo)
+        return True
+
+    def process(self) -> tuple[int, int]:
+        """The rank of this process, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def loader_options(self) -> dict[str, Any]:
+        """Of every DataLoader."""
+        # A loader draws a seed for its workers when it starts; from a generator of its own, not from the global one.
+        return {"pin_memory": torch.cuda.is_available(), "generator": generator(self.seed)}
