@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from rga.attention import RGAC, RGACS, RGAS, RGASC, RGAParallel
 from rga.attention.relation import RelationAttention
+from rga.backbones.weights import fill
 
 Combined = RGASC | RGACS | RGAParallel
 Block = RGAS | RGAC | Combined
@@ -53,7 +53,7 @@ def load_reference(block: nn.Module, state: Mapping[str, Any]) -> None:
     Raises:
         ValueError: lists the names that are missing, unexpected or of another shape; then nothing was loaded.
     """
-    _copy(reference_tensors(block), {name.removeprefix("state/"): value for name, value in state.items()})
+    fill(reference_tensors(block), {name.removeprefix("state/"): value for name, value in state.items()})
 
 
 def load_reference_model(model: nn.Module, state: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ def load_reference_model(model: nn.Module, state: Mapping[str, Any]) -> None:
             name = re.sub(r"^(backbone\.layer\d)\.stage\.", r"\1.", name)
             name = re.sub(r"^neck\.", "feat_bn.", re.sub(r"^classifier\.", "cls.", name))
             targets[name] = tensor
-    _copy(targets, {name.removeprefix("module."): value for name, value in state.items()})
+    fill(targets, {name.removeprefix("module."): value for name, value in state.items()})
 
 
 def _attentions(block: nn.Module) -> dict[str, RelationAttention]:
@@ -113,22 +113,3 @@ def _parts(attention: RelationAttention) -> Iterable[tuple[str, nn.Module, str, 
         yield from layer("gg", 0, attention.relate, attention.relate_bn)
     yield from layer("W", 0, attention.squeeze, attention.squeeze_bn)
     yield from layer("W", 3, attention.score, attention.score_bn)
-
-
-def _copy(targets: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    values = {name: torch.as_tensor(value) for name, value in state.items()}
-    problems = {
-        "missing": sorted(targets.keys() - values.keys()),
-        "unexpected": sorted(values.keys() - targets.keys()),
-        "of another shape": [
-            f"{name} {tuple(values[name].shape)} instead of {tuple(target.shape)}"
-            for name, target in targets.items()
-            if name in values and values[name].shape != target.shape
-        ],
-    }
-    if any(problems.values()):
-        lines = [f"  {what}: {', '.join(names)}" for what, names in problems.items() if names]
-        raise ValueError("the parameters do not fit this model\n" + "\n".join(lines))
-    with torch.no_grad():
-        for name, target in targets.items():
-            target.copy_(values[name])

@@ -1,5 +1,6 @@
 """Image classification: a network whose pooled feature is classified linearly (section 4.3 of the paper)."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from rga.compose import ConfigError
 from rga.tasks.task import Task
 
 
@@ -29,8 +31,15 @@ class Classification(Task):
             with self.seeded():
                 nn.init.uniform_(self.classifier.weight, -bound, bound)
             nn.init.zeros_(self.classifier.bias)
-            accuracy = partial(MulticlassAccuracy, self.num_classes, average="micro", validate_args=False)
-            self.top1, self.top5 = accuracy(), accuracy(top_k=min(5, self.num_classes))
+        if self.classifier.out_features != self.num_classes:
+            raise ConfigError(
+                f"the network tells {self.classifier.out_features} classes apart, the data have {self.num_classes}"
+            )
+        accuracy = partial(MulticlassAccuracy, self.num_classes, average="micro", validate_args=False)
+        self.top1, self.top5 = accuracy(), accuracy(top_k=min(5, self.num_classes))
+
+    def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
+        self.classifier = nn.Linear(self.channels, len(state["classifier.weight"]))
 
     def forward(self, images: Tensor) -> Tensor:
         """Args: images (B, 3, H, W), normalised. Returns the logits, (B, classes)."""

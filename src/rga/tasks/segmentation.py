@@ -1,6 +1,6 @@
 """Scene segmentation: a network that gives every pixel a class (section 4.2 of the paper)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,10 +71,15 @@ class Segmentation(Task):
                     self.build(data.size, torch.as_tensor(data.colours))
             except ValueError as error:
                 raise ConfigError(f"{error} (task.grid=false uses attention without AnySize)") from error
+        if len(self.colours) != self.num_classes:
+            raise ConfigError(f"the network tells {len(self.colours)} classes apart, the data have {self.num_classes}")
         if not self.confusion:
             matrix = partial(MulticlassConfusionMatrix, ignore_index=IGNORED, validate_args=False)
             self.confusion.extend(matrix(self.num_classes) for _ in data.test)
         self.classes, self.parts = data.classes, data.test
+
+    def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
+        self.build(size, state["colours"])
 
     def build(self, size: tuple[int, int], colours: Tensor) -> None:
         """Put the heads behind the backbone; what `setup` does with what the data say.

@@ -1,6 +1,6 @@
 """What the tasks share: a network to train, its optimiser and its schedule."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,18 @@ class Task(pl.LightningModule):
     def num_classes(self) -> int:
         """What the data say, once they are set up."""
         return int(self.trainer.datamodule.num_classes)  # type: ignore[attr-defined]
+
+    def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
+        """Add what otherwise `setup` does with what the data say, as large as in a checkpoint, to load that.
+
+        Args:
+            state: the checkpoint's tensors by name.
+            size: (H, W) of the images.
+
+        Raises:
+            KeyError: the checkpoint lacks what says how large a part is.
+        """
+        raise NotImplementedError
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
