@@ -26,12 +26,15 @@ class Split:
     """A re-identification data set, every list in the order of the file names.
 
     `ignored` holds the pictures that the protocol leaves out: they are listed so that a check can count them.
+    `gallery_draws`, where it is not 0: the ranks are those in galleries of one picture of each identity, drawn so often
+    (`rga.metrics.single_gallery_shot`).
     """
 
     train: list[Sample]
     query: list[Sample]
     gallery: list[Sample]
     ignored: list[Sample] = field(default_factory=list)
+    gallery_draws: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)
