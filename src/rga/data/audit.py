@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rga.data import pictures, registry
-from rga.data.base import DataError
+from rga.data.base import DataError, Sample, cameras, identities
 from rga.data.marker import recorded
 from rga.data.progress import watched
 
@@ -39,6 +39,7 @@ class Report:
         rows: the parts.
         source: where the expected counts come from.
         problems: what is wrong beside the counts, a line each.
+        note: what whoever uses the set should know.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     source: str = ""
     problems: list[str] = field(default_factory=list)
+    note: str = ""
 
     @property
     def ok(self) -> bool:
@@ -69,6 +71,7 @@ class Report:
             lines.append(f"the counts are those of {self.source}")
         elif self.rows:
             lines.append("there are no published counts to compare these with")
+        lines += [self.note] if self.note else []
         lines += self.problems
         lines.append("all is well" if self.ok else "not all is well")
         return "\n".join(lines)
@@ -108,6 +111,30 @@ def rows(
     return [
         Row(part, counts, tuple(expected[part]) if part in expected else None) for part, counts in found.items()
     ], source
+
+
+def people(
+    name: str,
+    root: Path,
+    folder: Path,
+    parts: Mapping[str, Sequence[Sample]],
+    published: Mapping[str, Sequence[int]],
+    problems: Sequence[str] = (),
+    note: str = "",
+) -> Report:
+    """The report of a re-identification set: images, identities and cameras of each part, every picture decoded.
+
+    Args:
+        name, root, note: see `Report`.
+        folder: where the set lies, see `rows`.
+        parts: the pictures of each part.
+        published: the counts of each part; empty where nothing is known.
+        problems: what else is wrong, before what the decoding finds.
+    """
+    found = {part: (len(samples), len(identities(samples)), len(cameras(samples))) for part, samples in parts.items()}
+    counted, source = rows(folder, found, published)
+    broken = unreadable(sample.path for samples in parts.values() for sample in samples)
+    return Report(name, root, ("images", "identities", "cameras"), counted, source, [*problems, *broken], note)
 
 
 def unreadable(paths: Iterable[Path]) -> list[str]:
