@@ -21,6 +21,7 @@ RESULT = "result.json"
 # What does not determine the result: where things lie, how the run is watched, and the seed (it is named beside).
 _NOT_RESULT = {"seed", "paths", "logger", "hydra", "rerun", "objective"}
 _NOT_RESULT_DATA = {"root", "workers", "cache", "seed", "download", "test_batch"}  # `data.seed` repeats the run's seed
+_PLACES, _PLACES_DATA = {"paths", "logger", "hydra"}, {"root", "cache"}  # of these, what tells of one machine
 _TRAINER = {"precision", "sync_batchnorm"}  # devices, nodes, progress bars, ... do not: the batch is the global one
 _WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
@@ -50,6 +51,26 @@ def _determining(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(kept.get("backbone"), Mapping):
         kept["backbone"] = _without_folders(kept["backbone"])
     return kept
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved config without what tells where things lie on this machine; its fingerprint is the same."""
+    kept = {key: value for key, value in config.items() if key not in _PLACES}
+    if isinstance(kept.get("data"), Mapping):
+        kept["data"] = {key: value for key, value in kept["data"].items() if key not in _PLACES_DATA}
+    if isinstance(kept.get("backbone"), Mapping):
+        kept["backbone"] = _without_folders(kept["backbone"])
+    return kept
+
+
+def determines_result(key: str) -> bool:
+    """Whether an override's key, such as `data.size`, can change a run's result; a file of weights may lie anywhere."""
+    top, _, rest = key.partition(".")
+    if top == "data" and rest:
+        return rest.partition(".")[0] not in _NOT_RESULT_DATA
+    if top == "trainer":
+        return rest in _TRAINER
+    return top not in _NOT_RESULT
 
 
 def _without_folders(node: Any) -> Any:

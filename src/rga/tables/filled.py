@@ -1,8 +1,9 @@
 """Put the runs there are into the cells of a table.
 
 Which seeds count: those that `seed=0,1,2` asks for; when none is asked for, all that there are, and the config's own
-seed is what is missing if there are none. A difference to the paper is computed only where data set, network and scale
-are those that the table itself names: changing one of them makes other figures, not better or worse ones.
+seed is what is missing if there are none. Recorded runs (`store`) count like those made here. A difference to the paper
+is computed only where data set, network, scale and budget are those that the table itself names: changing one of them
+makes other figures, not better or worse ones.
 """
 
 import re
@@ -17,25 +18,10 @@ from typing import Any
 
 from rga.compose import ConfigError, compose, prepare
 from rga.paths import CONF
-from rga.runs import fingerprint, results_of
+from rga.runs import determines_result, fingerprint
+from rga.tables.setting import Setting
 from rga.tables.spec import Column, Row, Table
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where figures of our own come from."""
-
-    data: str
-    network: str
-    scale: str
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Setting":
-        def name(group: str, default: str) -> str:
-            return str((config.get(group) or {}).get("name", default))
-
-        drawn = " (drawn)" if (config.get("data") or {}).get("demo") else ""  # in the layout of that data set
-        return cls(name("data", "unnamed") + drawn, name("backbone", "unnamed"), name("scale", "paper"))
+from rga.tables.store import Record, read_records, results
 
 
 @dataclass(frozen=True)
@@ -48,6 +34,11 @@ class Entry:
     comparable: bool
     results: tuple[Mapping[str, Any], ...]
     missing: tuple[int, ...]
+
+    @property
+    def recorded(self) -> frozenset[int]:
+        """The seeds whose runs are recorded, and not made here."""
+        return frozenset(int(result["seed"]) for result in self.results if "recorded" in result)
 
     @property
     def command(self) -> str:
@@ -74,7 +65,7 @@ class Cell:
             value = result["metrics"].get(key)
             if isinstance(value, int | float):
                 values.append((int(result["seed"]), 100.0 * value))
-            else:
+            elif self.column.of_the_paper:  # a data set of the user's own choice may have fewer parts to test on
                 name = f"{result['fingerprint']}/{result['seed']}"
                 warnings.warn(f"run {name} has no metric {key!r}: it is left out", stacklevel=2)
         return values
@@ -82,6 +73,11 @@ class Cell:
     @property
     def n(self) -> int:
         return len(self.values)
+
+    @property
+    def recorded(self) -> int:
+        """How many of the runs are recorded, and not made here."""
+        return sum(seed in self.entry.recorded for seed, _ in self.values) if self.entry else 0
 
     @property
     def ours(self) -> float | None:
@@ -109,21 +105,25 @@ class Line:
 
 @dataclass(frozen=True)
 class Filled:
-    """A table with the runs there are. `overrides` are the user's own, `columns` those that are shown."""
+    """A table with the runs there are. `overrides` are the user's own, `columns` those that are shown.
+
+    `stale` are runs that were recorded with these overrides and that no row has any more: they count nowhere.
+    """
 
     table: Table
     overrides: tuple[str, ...]
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    stale: tuple[Record, ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
         return [cell for line in self.lines for cell in line.cells]
 
     @property
-    def settings(self) -> list[Setting]:
-        """The different settings of the entries, in the order of the table."""
-        return list(dict.fromkeys(cell.entry.setting for cell in self.cells if cell.entry))
+    def entries(self) -> list[Entry]:
+        """The different entries, in the order of the table."""
+        return list({cell.entry.fingerprint: cell.entry for cell in self.cells if cell.entry}.values())
 
     def missing(self) -> list[tuple[Line, Cell, Entry]]:
         """One cell of every entry that misses runs, each fingerprint once."""
@@ -137,42 +137,57 @@ class Filled:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The user's overrides, sorted by what they are for, and where the configs are."""
+    """The user's overrides, sorted by what they are for, where the configs are, and which runs count."""
 
     data: str | None
     seeds: tuple[int, ...] | None
     config: tuple[str, ...]
     conf: Path
+    recorded_only: bool
 
 
-def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF) -> Filled:
+def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, recorded_only: bool = False) -> Filled:
     """Compose every cell's config with the user's overrides and look up its runs.
 
     `data=NAME` shows that data set: in its own column if the table has one, else in a new column without numbers of the
-    paper; the other columns stay with the paper's numbers alone.
+    paper; the other columns stay with the paper's numbers alone. With `recorded_only` the runs made here do not count.
 
     Raises:
         ConfigError: an override that names nothing, or one of what the rows themselves vary.
     """
-    asked = _sort(overrides, conf)
+    asked = _sort(overrides, conf, recorded_only)
     _refuse_rows_own(table, asked)
     columns = _columns(table, asked.data)
     runnable = [table.runnable(row, column) for row in table.rows for column in columns]
     prepare([(*own, *asked.config) for own in runnable if own is not None], conf=conf)
     lines = tuple(Line(row, tuple(_cells(table, row, columns, asked))) for row in table.rows)
-    return Filled(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
+    filled = Filled(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
+    return replace(filled, stale=_stale(filled))
+
+
+def canonical(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that say which runs a table shows, the data set first, then by name."""
+    kept = [line for line in overrides if not is_hydra(line) and determines_result(override_key(line))]
+    return tuple(sorted(kept, key=lambda line: (override_key(line) != "data", override_key(line))))
 
 
 def is_hydra(override: str) -> bool:
     """Whether an override is for Hydra (a launcher, its options) and not for the config."""
-    return _key(override).startswith(("hydra.", "hydra/"))
+    return override_key(override).startswith(("hydra.", "hydra/"))
 
 
-def _key(override: str) -> str:
+def override_key(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~")
 
 
-def _sort(overrides: Sequence[str], conf: Path) -> _Asked:
+def _stale(filled: Filled) -> tuple[Record, ...]:
+    table, names = filled.table, {entry.fingerprint for entry in filled.entries}
+    asked = canonical(filled.overrides)
+    here = (record for record in read_records(table.results) if record.table == table.name)
+    return tuple(record for record in here if record.overrides == asked and record.run[0] not in names)
+
+
+def _sort(overrides: Sequence[str], conf: Path, recorded_only: bool) -> _Asked:
     data, seeds, config = None, None, []
     for line in overrides:
         if "=" not in line and not line.startswith("~"):
@@ -183,7 +198,7 @@ def _sort(overrides: Sequence[str], conf: Path) -> _Asked:
             seeds = _seeds(line)
         elif not is_hydra(line):
             config.append(line)
-    return _Asked(data, seeds, tuple(config), conf)
+    return _Asked(data, seeds, tuple(config), conf, recorded_only)
 
 
 def _seeds(line: str) -> tuple[int, ...]:
@@ -201,10 +216,10 @@ def _seeds(line: str) -> tuple[int, ...]:
 
 
 def _refuse_rows_own(table: Table, asked: _Asked) -> None:
-    varied = {_key(override) for row in table.rows for override in row.overrides or ()}
+    varied = {override_key(override) for row in table.rows for override in row.overrides or ()}
     for override in asked.config:
-        if _key(override) in varied:
-            raise ConfigError(f"{override}: the rows of table {table.name} differ by {_key(override)}")
+        if override_key(override) in varied:
+            raise ConfigError(f"{override}: the rows of table {table.name} differ by {override_key(override)}")
 
 
 def _columns(table: Table, data: str | None) -> tuple[Column, ...]:
@@ -214,7 +229,8 @@ def _columns(table: Table, data: str | None) -> tuple[Column, ...]:
     if any(column.data for column in columns):
         return columns
     model = next((column for column in table.columns if column.data), table.columns[0])
-    return (*columns, Column(data, data, model.metrics, model.overrides, of_the_paper=False))
+    papers = [column for column in columns if column.of_the_paper]  # a column of our own has nothing without its data
+    return (*papers, Column(data, data, model.metrics, model.overrides, of_the_paper=False))
 
 
 def _cells(table: Table, row: Row, columns: Sequence[Column], asked: _Asked) -> list[Cell]:
@@ -234,16 +250,16 @@ def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | Non
     try:
         config = compose((*own, *asked.config), conf=asked.conf)
         setting = Setting.of(config)
-        comparable = setting.scale == "paper" and (
-            not asked.config or setting == Setting.of(compose(own, conf=asked.conf))
-        )
+        comparable = column.of_the_paper and setting.scale == "paper"
+        if comparable and asked.config:
+            comparable = setting.comparable(Setting.of(compose(own, conf=asked.conf)))
     except ConfigError as error:
         raise ConfigError(f"table {table.name}, {row.name}, {column.name}: {error}") from error
     name = fingerprint(config)
-    results = results_of(config["paths"]["runs"], name)
+    found = results(None if asked.recorded_only else config["paths"]["runs"], name, table.results)
     if asked.seeds is not None:
-        results = [result for result in results if result["seed"] in asked.seeds]
-    wanted = asked.seeds if asked.seeds is not None else (() if results else (int(config["seed"]),))
-    done = () if config.get("rerun") else {result["seed"] for result in results}
+        found = [result for result in found if result["seed"] in asked.seeds]
+    wanted = asked.seeds if asked.seeds is not None else (() if found else (int(config["seed"]),))
+    done = () if config.get("rerun") else {result["seed"] for result in found}
     missing = tuple(seed for seed in wanted if seed not in done)
-    return Entry((*own, *asked.config), name, setting, comparable, tuple(results), missing)
+    return Entry((*own, *asked.config), name, setting, comparable, tuple(found), missing)

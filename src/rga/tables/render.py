@@ -1,12 +1,13 @@
 """Print a filled table: text for a terminal, Markdown, LaTeX, CSV, JSON. Figures are in percent.
 
 The paper's numbers and ours stand in columns of their own, and the heading of ours is the scale where that is not the
-paper's: figures from drawn demo data never stand under `ours`.
+paper's: figures from drawn demo data never stand under `ours`. A figure with a recorded run in it is marked.
 """
 
 import csv
 import io
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -15,28 +16,35 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rga.tables.filled import Cell, Filled, Setting
+from rga.tables.filled import Cell, Entry, Filled
+from rga.tables.setting import Setting
 from rga.tables.spec import Column
 
 Format = Literal["text", "md", "latex", "csv", "json"]
 NO_RUN = "\N{EN DASH}"
 NO_NUMBER = "?"
+RECORDED = "\N{DAGGER}"
 _LEGEND = f"{NO_RUN} no run yet; {NO_NUMBER} the paper's number is not filled in; ± sample standard deviation (seeds)"
 
 
 def render(filled: Filled, format: Format) -> str:
-    """Give the table as a string that ends without a newline."""
+    """Give the table as a string that ends without a newline; warns of stale records where the format has no notes."""
+    if format in ("csv", "json"):
+        for note in _stale(filled):
+            warnings.warn(note, stacklevel=2)
     return _RENDERERS[format](filled).rstrip("\n")
 
 
 def notes(filled: Filled) -> list[str]:
-    """Say where the figures of our own come from, demo data loudly."""
+    """Say where the figures of our own come from: demo data loudly, and a budget that is not the paper's."""
     lines = []
-    for scale in dict.fromkeys(setting.scale for setting in filled.settings):
-        here = [setting for setting in filled.settings if setting.scale == scale]
+    groups: dict[tuple[str, str], list[Setting]] = {}
+    for entry in filled.entries:
+        groups.setdefault((entry.setting.scale, _spent(entry)), []).append(entry.setting)
+    for (scale, spent), here in groups.items():
         data = ", ".join(dict.fromkeys(setting.data for setting in here))
         networks = ", ".join(dict.fromkeys(setting.network for setting in here))
-        source = f"data {data}, network {networks}, scale {scale}"
+        source = f"data {data}, network {networks}, {spent}"
         if scale == "paper":
             lines.append(f"ours: {source}")
         else:
@@ -44,9 +52,29 @@ def notes(filled: Filled) -> list[str]:
     if filled.overrides:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):
-        lines.append("no difference to the paper where data set, network or scale are not the paper's")
+        lines.append("no difference to the paper where data set, network, scale or budget are not the paper's")
     lines += [f"{line.row.name}: {line.row.note}" for line in filled.lines if line.row.note]
     return lines
+
+
+def _spent(entry: Entry) -> str:
+    """The scale if everything is the paper's, otherwise the budget of our own."""
+    setting = entry.setting
+    if entry.comparable:
+        return f"scale {setting.scale}"
+    return setting.budget if setting.scale == "paper" else f"scale {setting.scale}, {setting.budget}"
+
+
+def _footnotes(filled: Filled) -> list[str]:
+    recorded = any(cell.recorded for cell in filled.cells)
+    return [*([f"{RECORDED} with runs that are recorded, not made here"] if recorded else []), *_stale(filled)]
+
+
+def _stale(filled: Filled) -> list[str]:
+    """Name what was recorded and is of no row any more."""
+    names = ", ".join(record.name for record in filled.stale)
+    count = f"{len(filled.stale)} recorded run{' is' if len(filled.stale) == 1 else 's are'}"
+    return [f"stale: {count} of no row any more and not shown: {names}"] if names else []
 
 
 def _label(filled: Filled, column: Column) -> str:
@@ -62,7 +90,8 @@ def _paper(cell: Cell) -> str:
 def _ours(cell: Cell, plus_minus: str = "±") -> str:
     if cell.ours is None:
         return NO_RUN
-    return f"{cell.ours:.1f}" + (f" {plus_minus} {cell.std:.1f} ({cell.n})" if cell.std is not None else "")
+    spread = f" {plus_minus} {cell.std:.1f} ({cell.n})" if cell.std is not None else ""
+    return f"{cell.ours:.1f}{spread}{RECORDED if cell.recorded else ''}"
 
 
 def _delta(cell: Cell) -> str:
@@ -121,7 +150,9 @@ def _text(filled: Filled) -> str:
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     body = [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
-    return "\n".join([filled.table.title, filled.table.source, *notes(filled), "", *body, "", _LEGEND])
+    return "\n".join(
+        [filled.table.title, filled.table.source, *notes(filled), "", *body, "", _LEGEND, *_footnotes(filled)]
+    )
 
 
 def _markdown(filled: Filled) -> str:
@@ -133,11 +164,11 @@ def _markdown(filled: Filled) -> str:
     lines += [f"- {note}" for note in notes(filled)]
     lines += ["", "| | " + " | ".join(map(escape, headings)) + " |", "|---|" + "---:|" * len(headings)]
     lines += ["| " + " | ".join(map(escape, row)) + " |" for row in _grid(filled)]
-    return "\n".join([*lines, "", _LEGEND])
+    return "\n".join([*lines, "", "  \n".join([_LEGEND, *_footnotes(filled)])])  # two spaces: a new line
 
 
 _LATEX = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}"}
-_LATEX |= {"^": r"\textasciicircum{}", NO_RUN: "--", "±": r"$\pm$"}
+_LATEX |= {"^": r"\textasciicircum{}", NO_RUN: "--", "±": r"$\pm$", RECORDED: r"$^\dagger$"}
 
 
 def _latex(filled: Filled) -> str:
@@ -156,7 +187,9 @@ def _latex(filled: Filled) -> str:
         tops = tops[width:]
     seconds = [*map(escape, about)] + [escape(f"{metric} {label}") for _, _, (_, metric, label) in layout]
     body = [" & ".join(map(escape, row)) + r" \\" for row in _grid(filled)]
-    caption = " ".join(f"{escape(note).rstrip('.')}." for note in (filled.table.title, *notes(filled)))
+    caption = " ".join(
+        f"{escape(note).rstrip('.')}." for note in (filled.table.title, *notes(filled), *_footnotes(filled))
+    )
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
@@ -181,7 +214,7 @@ def _round(number: float | None) -> float | None:
 
 
 def _csv(filled: Filled) -> str:
-    """One line for each cell; data, network and scale say where `ours` comes from."""
+    """One line for each cell; the columns from data on say where `ours` comes from."""
     out = io.StringIO()
     names = (
         "table",
@@ -194,6 +227,7 @@ def _csv(filled: Filled) -> str:
         "ours",
         "std",
         "n",
+        "recorded",
         "delta",
     )
     writer = csv.DictWriter(out, [*names, *Setting.__annotations__], lineterminator="\n")
@@ -207,8 +241,9 @@ def _csv(filled: Filled) -> str:
             place = {"table": filled.table.name, "row": line.row.name, **about, "literature": literature}
             numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
             rounded = {name: _round(number) for name, number in numbers.items()}
+            counts = {"n": cell.n, "recorded": cell.recorded}
             writer.writerow(
-                {**place, "column": cell.column.name, "metric": cell.metric, **rounded, "n": cell.n, **setting}
+                {**place, "column": cell.column.name, "metric": cell.metric, **rounded, **counts, **setting}
             )
     return out.getvalue()
 
@@ -238,7 +273,13 @@ def _json_cell(cell: Cell) -> Mapping[str, Any]:
         "n": cell.n,
         "delta": _round(cell.delta),
         "runs": [
-            {"fingerprint": cell.entry.fingerprint, "seed": seed, "value": _round(value), **vars(cell.entry.setting)}
+            {
+                "fingerprint": cell.entry.fingerprint,
+                "seed": seed,
+                "value": _round(value),
+                "recorded": seed in cell.entry.recorded,
+                **vars(cell.entry.setting),
+            }
             for seed, value in cell.values
             if cell.entry
         ],

@@ -19,7 +19,7 @@ class Column:
     data: str | None
     metrics: Mapping[str, str]  # name in the table -> key among the metrics of a result
     overrides: tuple[str, ...] = ()
-    of_the_paper: bool = True  # False: the user's own choice of data, beside the paper's columns
+    of_the_paper: bool = True  # False: a table of our own, or the user's own choice of data
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Row:
     paper: tuple[float | None, ...]  # in the order of the columns and their metrics; None: not known
     about: tuple[str, ...] = ()  # in the order of the table's `about`
     note: str | None = None
+    main: bool = False  # one of the rows that a short summary shows
 
     @property
     def literature(self) -> bool:
@@ -41,7 +42,8 @@ class Row:
 class Table:
     """A table: its columns, its rows, and the Hydra overrides that all its runs share.
 
-    `about` are headings of what is told of a row besides its results, such as a network's depth.
+    `about` are headings of what is told of a row besides its results, such as a network's depth; `protocol` says how
+    the figures are taken. The runs that are recorded lie in `results/` beside the table.
     """
 
     name: str
@@ -51,6 +53,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     about: tuple[str, ...] = ()
+    protocol: str | None = None
+    folder: Path = EXPERIMENTS
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
 
     def runnable(self, row: Row, column: Column) -> tuple[str, ...] | None:
         """The overrides of a row in a column; None where nothing can be run: literature, or no reader yet."""
@@ -75,25 +83,28 @@ def load(name: str, folder: Path = EXPERIMENTS) -> Table:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is no YAML: {error}") from error
     try:
-        return _table(name, content)
+        return _table(name, content, folder)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _table(name: str, content: Any) -> Table:
-    found = _fields(content, "the table", {"title", "source", "columns", "rows"}, {"overrides", "about"})
-    columns = tuple(_column(item, f"column {number}") for number, item in enumerate(_list(found, "columns"), 1))
-    width = sum(len(column.metrics) for column in columns)
+def _table(name: str, content: Any, folder: Path) -> Table:
+    optional = {"overrides", "about", "protocol", "ours"}
+    found = _fields(content, "the table", {"title", "source", "columns", "rows"}, optional)
+    ours = found.get("ours") is True
+    columns = tuple(_column(item, f"column {number}", ours) for number, item in enumerate(_list(found, "columns"), 1))
+    width = None if ours else sum(len(column.metrics) for column in columns)
     about = _texts(found.get("about", []), "about")
     rows = tuple(_row(item, f"row {number}", width, about) for number, item in enumerate(_list(found, "rows"), 1))
     for kind, names in (("columns", [column.name for column in columns]), ("rows", [row.name for row in rows])):
         if len(set(names)) < len(names):
             raise ConfigError(f"two {kind} have the same name")
     overrides = _strings(found.get("overrides", []), "overrides")
-    return Table(name, str(found["title"]), str(found["source"]), overrides, columns, rows, about)
+    protocol = str(found["protocol"]) if "protocol" in found else None
+    return Table(name, str(found["title"]), str(found["source"]), overrides, columns, rows, about, protocol, folder)
 
 
-def _column(content: Any, where: str) -> Column:
+def _column(content: Any, where: str, ours: bool) -> Column:
     found = _fields(content, where, {"name", "data", "metrics"}, {"overrides"})
     metrics = found["metrics"]
     if not isinstance(metrics, dict) or not metrics or not all(isinstance(key, str) for key in metrics.values()):
@@ -102,27 +113,32 @@ def _column(content: Any, where: str) -> Column:
     if data is not None and not isinstance(data, str):
         raise ConfigError(f"{where}: data is a choice of conf/data or null, not {data!r}")
     overrides = _strings(found.get("overrides", []), f"{where}: overrides")
-    return Column(str(found["name"]), data, {str(name): key for name, key in metrics.items()}, overrides)
+    return Column(str(found["name"]), data, {str(name): key for name, key in metrics.items()}, overrides, not ours)
 
 
-def _row(content: Any, where: str, width: int, headings: tuple[str, ...]) -> Row:
-    found = _fields(content, where, {"name", "paper"} | ({"about"} if headings else set()), {"overrides", "note"})
+def _row(content: Any, where: str, width: int | None, headings: tuple[str, ...]) -> Row:
+    """`width` is the number of the paper's numbers; None in a table of our own, which has none."""
+    needed = {"name"} | ({"paper"} if width is not None else set()) | ({"about"} if headings else set())
+    found = _fields(content, where, needed, {"overrides", "note", "main"})
     where = f"{where} ({found['name']})"
-    paper = found["paper"]
-    if not isinstance(paper, list) or len(paper) != width:
-        raise ConfigError(f"{where}: paper is a list of {width} numbers or nulls, one for each metric of each column")
-    for number in paper:
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            raise ConfigError(f"{where}: {number!r} is neither a number nor null")
+    paper = _numbers(found["paper"], where, width) if width is not None else ()
     overrides = _strings(found["overrides"], f"{where}: overrides") if "overrides" in found else None
     about = _texts(found.get("about", []), f"{where}: about")
     if len(about) != len(headings):
         raise ConfigError(
             f"{where}: about is a list of {len(headings)} texts, one for each heading of the table's about"
         )
-    numbers = tuple(None if number is None else float(number) for number in paper)
     note = str(found["note"]) if "note" in found else None
-    return Row(str(found["name"]), overrides, numbers, about, note)
+    return Row(str(found["name"]), overrides, paper, about, note, found.get("main") is True)
+
+
+def _numbers(content: Any, where: str, width: int) -> tuple[float | None, ...]:
+    if not isinstance(content, list) or len(content) != width:
+        raise ConfigError(f"{where}: paper is a list of {width} numbers or nulls, one for each metric of each column")
+    for number in content:
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            raise ConfigError(f"{where}: {number!r} is neither a number nor null")
+    return tuple(None if number is None else float(number) for number in content)
 
 
 def _fields(content: Any, where: str, needed: set[str], optional: set[str]) -> dict[str, Any]:

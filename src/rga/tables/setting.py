@@ -1,0 +1,57 @@
+"""Where figures of our own come from: data set, network, scale, and what was spent on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+_DRAWN = " (drawn)"  # in the layout of that data set
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a reader must know before figures are compared. None: the config does not say."""
+
+    data: str
+    network: str
+    scale: str
+    epochs: int | None
+    steps: int | None  # of an epoch
+    size: str | None  # of the network's input, height x width
+    weights: str | None  # that the network starts from: a name of torchvision's, or a file's name
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Setting":
+        def node(group: str) -> Mapping[str, Any]:
+            return config.get(group) or {}
+
+        data, recipe, weights = node("data"), node("recipe"), node("backbone").get("weights")
+        size = data.get("size")
+        return cls(
+            data=str(data.get("name", "unnamed")) + (_DRAWN if data.get("demo") else ""),
+            network=str(node("backbone").get("name", "unnamed")),
+            scale=str(node("scale").get("name", "paper")),
+            epochs=recipe.get("epochs"),
+            steps=recipe.get("steps"),
+            size=" x ".join(map(str, size)) if isinstance(size, Sequence) else None,
+            weights=PurePath(weights).name if isinstance(weights, str) else None,
+        )
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the data are drawn, so that the figures are no results."""
+        return self.data.endswith(_DRAWN)
+
+    @property
+    def budget(self) -> str:
+        """In words, such as `15 epochs at 128 x 64, weights IMAGENET1K_V1`."""
+        epochs = f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}" if self.epochs is not None else ""
+        steps = f" of {self.steps} steps" if self.steps is not None else ""
+        size = f" at {self.size}" if self.size is not None else ""
+        weights = f"weights {self.weights}" if self.weights is not None else "from scratch"
+        return ", ".join(part for part in ((epochs + steps + size).strip(), weights) if part)
+
+    def comparable(self, other: "Setting") -> bool:
+        """Whether the figures are of the same thing; where the same network's weights were loaded from is no matter."""
+        mine, others = ({**vars(setting), "weights": setting.weights is None} for setting in (self, other))
+        return mine == others

@@ -1,0 +1,230 @@
+"""Runs that are recorded in the repository: what is kept, what is refused, how they join the local ones."""
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rga.compose import ConfigError
+from rga.runs import Run, find_results, fingerprint
+from rga.tables import Filled, Table, fill, load
+from rga.tables.record import record_table
+from rga.tables.store import read_records, record_of, results, thinned
+
+Recorder = Callable[..., Run]
+HOLDOUT = ("data=market1501_holdout", "backbone=tiny")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    """tests/tables/table7.yaml in a folder of the test's own, where its records go."""
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    shutil.copy(Path(__file__).parent / "table7.yaml", folder)
+    return load("7", folder)
+
+
+def take(table: Table, conf: Path, *overrides: str) -> list[dict[str, Any]]:
+    """Record, and give what is in the file then."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*commit")
+        record_table(table, overrides, conf)
+    path = table.results / "table7.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def figures(filled: Filled) -> dict[tuple[str, str], list[tuple[int, float, bool]]]:
+    """Seed, figure and whether it is recorded, of every cell with runs."""
+    return {
+        (line.row.name, f"{cell.column.name} {cell.metric}"): [
+            (seed, round(value, 6), seed in cell.entry.recorded) for seed, value in cell.values if cell.entry
+        ]
+        for line in filled.lines
+        for cell in line.cells
+        if cell.n
+    }
+
+
+def test_a_record_is_the_result_without_this_machines_folders(record: Recorder, table: Table, small_conf: Path) -> None:
+    run = record("attention=none", "paths.data=/secret", "backbone.weights=/secret/w.pth", rank1=0.7, map=0.5)
+    (line,) = take(table, small_conf, "backbone.weights=/secret/w.pth")
+    assert "secret" not in json.dumps(line)
+    assert (line["table"], line["fingerprint"], line["seed"]) == ("7", run.fingerprint, 0)
+    assert line["metrics"] == {"rank1": 0.7, "map": 0.5}
+    assert fingerprint(line["config"]) == run.fingerprint
+    assert not line["config"].keys() & {"paths", "logger", "hydra"}
+    assert not line["config"]["data"].keys() & {"root", "cache"}
+    assert line["overrides"] == ["backbone.weights=w.pth"]
+
+
+def test_everything_a_reader_needs_is_kept(tmp_path: Path) -> None:
+    config = {"seed": 3, "data": {"name": "x", "root": "/x"}, "paths": {}}
+    result = {
+        "fingerprint": fingerprint(config),
+        "seed": 3,
+        "config": config,
+        "metrics": {"map": 0.123456789},
+        "cells": ["of other tables"],
+        "data": {"name": "x", "train": {"images": 7}},
+        "parameters": 12,
+        "duration_s": 4.5,
+        "curve": [{"epoch": 1.0, "loss": 0.123456789}],
+        "versions": {"torch": "2.15.0"},
+        "commit": "0c030e0",
+        "device": "1 x CPU",
+        "finished_at": "2026-01-01T00:00:00+00:00",
+    }
+    line = json.loads(record_of("7", ["a=b"], result).line())
+    kept = {**result, "table": "7", "overrides": ["a=b"], "config": {"seed": 3, "data": {"name": "x"}}}
+    del kept["cells"]
+    assert line == {**kept, "curve": [{"epoch": 1.0, "loss": 0.123457}]}
+
+
+def test_a_long_curve_is_thinned_evenly_and_keeps_its_ends() -> None:
+    curve = [{"epoch": float(epoch)} for epoch in range(1, 601)]
+    epochs = [point["epoch"] for point in thinned(curve)]
+    assert (len(epochs), epochs[0], epochs[-1]) == (200, 1.0, 600.0)
+    assert {late - early for early, late in pairwise(epochs)} <= {3.0, 4.0}
+    assert thinned(curve[:200]) == curve[:200]
+    assert len(thinned(curve[:201])) == 200
+
+
+def test_recording_twice_changes_nothing_and_the_order_is_that_of_the_rows(
+    record: Recorder, table: Table, small_conf: Path
+) -> None:
+    for attention, seed in (("rga_s", 1), ("none", 10), ("rga_c", 0), ("none", 2)):
+        record(f"attention={attention}", f"seed={seed}", rank1=0.5, map=0.5)
+        record(*HOLDOUT, f"attention={attention}", f"seed={seed}", rank1=0.5, map=0.5)
+    take(table, small_conf, *HOLDOUT)
+    lines = take(table, small_conf)
+    assert take(table, small_conf, *HOLDOUT[::-1]) == lines
+    assert [line["overrides"] for line in lines] == 4 * [[]] + 4 * [list(HOLDOUT)]
+    found = [(line["config"]["attention"]["block"] or {}).get("_target_", "none") for line in lines]
+    assert list(zip(found, (line["seed"] for line in lines), strict=True)) == 2 * [
+        ("none", 2),
+        ("none", 10),
+        ("rga_s", 1),
+        ("rga_c", 0),
+    ]
+    path = table.results / "table7.jsonl"
+    os.utime(path, ns=(0, 0))
+    take(table, small_conf)
+    assert path.stat().st_mtime_ns == 0, "the file was written again"
+
+
+def test_overrides_that_choose_nothing_are_not_recorded(record: Recorder, table: Table, small_conf: Path) -> None:
+    record(*HOLDOUT, "attention=none", rank1=0.5, map=0.5)
+    asked = ["backbone=tiny", "trainer.devices=2", "recipe.epochs=15", "backbone.weights=/x/tiny.pt", "seed=0,1"]
+    (line,) = take(table, small_conf, *asked, "data=market1501_holdout", f"paths.runs={Path('runs').absolute()}")
+    assert line["overrides"] == list(HOLDOUT)
+    record("attention=none", rank1=0.5, map=0.5)
+    assert [line["overrides"] for line in take(table, small_conf, "data=market1501")] == [[], list(HOLDOUT)]
+
+
+def test_recorded_and_local_runs_join(record: Recorder, table: Table, small_conf: Path) -> None:
+    for seed in (0, 1):
+        record("attention=none", f"seed={seed}", rank1=0.5 + seed / 10, map=0.5)
+    take(table, small_conf)
+    shutil.rmtree("runs")
+    record("attention=none", "seed=1", rank1=0.9, map=0.9)
+    record("attention=none", "seed=2", rank1=0.7, map=0.7)
+    filled = fill(table, [], small_conf)
+    assert figures(filled)["Baseline", "Market1501 rank-1"] == [(0, 50.0, True), (1, 90.0, False), (2, 70.0, False)]
+    assert [line.row.name for line, _, _ in filled.missing()] == ["RGA-S", "RGA-C"]
+    assert fill(table, ["seed=0,1,2,3"], small_conf).missing()[0][2].missing == (3,)
+    only = fill(table, [], small_conf, recorded_only=True)
+    assert figures(only)["Baseline", "Market1501 rank-1"] == [(0, 50.0, True), (1, 60.0, True)]
+    (name,) = find_results("runs")
+    assert [result["metrics"]["rank1"] for result in results("runs", name, table.results)] == [0.5, 0.9, 0.7]
+
+
+def test_a_run_that_was_made_again_replaces_its_record(record: Recorder, table: Table, small_conf: Path) -> None:
+    record("attention=none", rank1=0.5, map=0.5)
+    take(table, small_conf)
+    record("attention=none", rank1=0.6, map=0.5)
+    assert [line["metrics"]["rank1"] for line in take(table, small_conf)] == [0.6]
+
+
+def test_a_run_recorded_for_one_table_serves_the_others(record: Recorder, table: Table, small_conf: Path) -> None:
+    record("attention=none", rank1=0.5, map=0.5)
+    take(table, small_conf)
+    shutil.copy(table.folder / "table7.yaml", table.folder / "table8.yaml")
+    other = load("8", table.folder)
+    shutil.rmtree("runs")
+    assert figures(fill(other, [], small_conf))["Baseline", "Market1501 rank-1"] == [(0, 50.0, True)]
+    record("attention=none", rank1=0.5, map=0.5)
+    take(other, small_conf)
+    assert len(read_records(table.results)) == 1, "recorded twice"
+
+
+def test_a_record_that_no_row_has_is_stale(record: Recorder, table: Table, small_conf: Path) -> None:
+    record("attention=none", rank1=0.5, map=0.5)
+    run = record("attention=rga_s", rank1=0.9, map=0.9)
+    take(table, small_conf)
+    shutil.rmtree("runs")
+    (small_conf / "attention" / "rga_s.yaml").write_text("block: {_target_: rga_s, more: 1}\nafter: [1, 2, 3, 4]\n")
+    filled = fill(table, [], small_conf)
+    assert [record.name for record in filled.stale] == [f"{run.fingerprint}/0"]
+    assert {row for row, _ in figures(filled)} == {"Baseline"}
+    assert not fill(table, HOLDOUT, small_conf).stale, "recorded with other overrides"
+    assert len(take(table, small_conf)) == 2, "a stale record is kept"
+
+
+def test_lines_that_do_not_fit_are_named_and_left_out(record: Recorder, table: Table, small_conf: Path) -> None:
+    for attention in ("none", "rga_s", "rga_c"):
+        record(f"attention={attention}", rank1=0.5, map=0.5)
+    good = take(table, small_conf)
+    shutil.rmtree("runs")
+    other_config = {**good[1], "config": {**good[1]["config"], "recipe": {"epochs": 1}}}
+    no_metrics = {key: value for key, value in good[1].items() if key != "metrics"}
+    bad = {
+        "<<<<<<< HEAD": "Expecting value",
+        '{"table": "7"': "",
+        "[1]": "no record",
+        json.dumps(no_metrics): "has no metrics",
+        json.dumps({**good[1], "table": "6"}): "of table 6",
+        json.dumps(other_config): "does not fit its config",
+        json.dumps({**good[1], "seed": 5}): "does not fit its config",
+        json.dumps({**good[1], "metrics": [1]}): "metrics is no dict",
+        json.dumps(good[0]): "already",
+    }
+    lines = [json.dumps(good[0]), *bad, json.dumps(good[2])]
+    path = table.results / "table7.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.warns(UserWarning) as told:  # noqa: PT030  (each message is looked at below)
+        filled = fill(table, [], small_conf)
+    messages = list(dict.fromkeys(str(warning.message) for warning in told))
+    assert len(messages) == len(bad)
+    for number, (message, reason) in enumerate(zip(messages, bad.values(), strict=True), 2):
+        assert re.match(rf"{re.escape(str(path))}:{number} is left out: .*{reason}", message)
+    assert [line.row.name for line in filled.lines if line.cells[1].n] == ["Baseline", "RGA-C"]
+
+
+def test_drawn_data_are_not_recorded(record: Recorder, table: Table, small_conf: Path) -> None:
+    record("attention=none", "scale=demo", rank1=0.9, map=0.9)
+    with pytest.raises(ConfigError, match="drawn data"):
+        record_table(table, ["scale=demo"], small_conf)
+    assert not table.results.exists()
+
+
+@pytest.mark.parametrize(("commit", "message"), [(None, "not known"), ("0c030e0-dirty", "not committed")])
+def test_an_unclean_commit_is_told(
+    runs: Path, table: Table, small_conf: Path, commit: str | None, message: str
+) -> None:
+    from rga.compose import compose
+
+    run = Run(runs, compose(["attention=none"], conf=small_conf))
+    run.write_result({"metrics": {"rank1": 0.5, "map": 0.5}, "commit": commit})
+    with pytest.warns(UserWarning, match=f"{run.fingerprint}/0 is recorded, but .*{message}"):
+        record_table(table, [], small_conf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        record_table(table, [], small_conf)  # told once, when it is new
+    assert read_records(table.results)[0].result["commit"] == commit
