@@ -148,6 +148,20 @@ def table(
         raise typer.Exit(1)
 
 
+@app.command()
+def record(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[N ...] [OVERRIDES]", help="Tables, and overrides as for rga table; none: all tables."),
+    ] = None,
+) -> None:
+    """Record finished runs of tables in the repository: experiments/results/tableN.jsonl."""
+    from rga.tables.record import record
+
+    with _plain_warnings():
+        typer.echo("\n".join(record(what or [])))
+
+
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Damaged results and the like are for the user: a line each, without the place in the code."""
