@@ -48,6 +48,7 @@ class ReIDData(DataModule):
     Attributes:
         num_classes: identities in the training part (after `setup`).
         summary: images and identities of each part (after `setup`).
+        gallery_draws: see `Split` (after `setup`).
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ReIDData(DataModule):
         self.augment = augment or ReIDAugment(self.size, translate=0, flip=0, erase=0)
         self.identities, self.images, self.test_batch, self.workers = identities, images, test_batch, workers
         self.cache, self.memory = cache, memory
+        self.gallery_draws = 0
         self._split: Split | None = None
         self._train: TrainImages | None = None
 
@@ -101,7 +103,7 @@ class ReIDData(DataModule):
         """Read the data set and, to train, decode its training images (once, however often this is called)."""
         split = self._read()
         names = identities(split.train)
-        self.num_classes = len(names)
+        self.num_classes, self.gallery_draws = len(names), split.gallery_draws
         self.summary = {"name": self.name} | {
             part: {"images": len(samples), "identities": len(identities(samples))}
             for part, samples in (("train", split.train), ("query", split.query), ("gallery", split.gallery))

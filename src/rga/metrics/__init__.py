@@ -3,5 +3,6 @@
 from rga.metrics.iou import intersection_over_union
 from rga.metrics.ranking import RankingResult, evaluate_ranking
 from rga.metrics.retrieval import RetrievalMetrics
+from rga.metrics.single_shot import single_gallery_shot
 
-__all__ = ["RankingResult", "RetrievalMetrics", "evaluate_ranking", "intersection_over_union"]
+__all__ = ["RankingResult", "RetrievalMetrics", "evaluate_ranking", "intersection_over_union", "single_gallery_shot"]

@@ -1,5 +1,6 @@
 """Retrieval figures as a torchmetrics class that also works across processes."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch.distributed import all_gather_object
 from torchmetrics import Metric
 
 from rga.metrics.ranking import evaluate_ranking
+from rga.metrics.single_shot import single_gallery_shot
 
 
 class RetrievalMetrics(Metric):
@@ -21,6 +23,10 @@ class RetrievalMetrics(Metric):
     Args:
         metric: "cosine" or "euclidean".
         kwargs: options of `torchmetrics.Metric`.
+
+    Attributes:
+        gallery_draws: where it is not 0, the ranks are those of `single_gallery_shot` with so many draws; the other
+            figures are still those of the whole gallery.
     """
 
     is_differentiable = False
@@ -36,6 +42,7 @@ class RetrievalMetrics(Metric):
     def __init__(self, metric: Literal["cosine", "euclidean"] = "cosine", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.metric: Literal["cosine", "euclidean"] = metric
+        self.gallery_draws = 0
         for name in ("features", "identities", "cameras", "is_query", "index"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -71,15 +78,11 @@ class RetrievalMetrics(Metric):
         is_query, chosen = _joined(self.is_query).bool(), self._chosen(_joined(self.index))
         query, gallery = chosen[is_query[chosen]], chosen[~is_query[chosen]]
         features = _joined(self.features)
-        result = evaluate_ranking(
-            features[query],
-            features[gallery],
-            identities[query],
-            identities[gallery],
-            cameras[query],
-            cameras[gallery],
-            metric=self.metric,
-        )
+        sets = [values[part] for values in (features, identities, cameras) for part in (query, gallery)]
+        result = evaluate_ranking(*sets, metric=self.metric)
+        if self.gallery_draws:
+            cmc = single_gallery_shot(*sets, draws=self.gallery_draws, metric=self.metric)
+            result = replace(result, cmc=cmc)
         dtype = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         return {name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in result.summary().items()}
 

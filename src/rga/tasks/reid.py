@@ -72,5 +72,6 @@ class ReID(Task):
 
     def on_test_epoch_end(self) -> None:
         for metric, prefix in ((self.after_bn, ""), (self.before_bn, "pre_bn/")):
+            metric.gallery_draws = self.trainer.datamodule.gallery_draws  # type: ignore[attr-defined]
             self.log_dict({prefix + name: value for name, value in metric.compute().items()}, rank_zero_only=True)
             metric.reset()
