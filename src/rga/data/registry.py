@@ -17,19 +17,21 @@ from rga.paths import CONF
 _FOLDER = CONF / "data"
 
 
+def reader(name: str) -> Callable[..., Any]:
+    """What reads a data set from its root; DataError where there is no such set."""
+    return _partial(_reader(name))
+
+
 def checker(name: str) -> Callable[..., Any]:
     """The check of a data set; DataError where there is no such set, or no check beside its reader."""
-    config = _config(name)
-    if config is None or not OmegaConf.select(config, "reader._target_"):
-        known = [known for known in _names() if OmegaConf.select(_load(known), "reader._target_")]
-        raise DataError(f"no reader {name!r}; there are: {', '.join(known)}")
-    beside = f"{config.reader._target_.rpartition('.')[0]}.check"
+    node = _reader(name)
+    beside = f"{node._target_.rpartition('.')[0]}.check"
     try:
         get_object(beside)
     except Exception as error:  # whatever the import of the module raises
         raise DataError(f"the reader of {name} has no check: {beside} ({error})") from error
-    config.reader._target_ = beside
-    return _partial(config.reader)
+    node._target_ = beside
+    return _partial(node)
 
 
 def demo_writer(name: str) -> Callable[..., Any]:
@@ -39,6 +41,15 @@ def demo_writer(name: str) -> Callable[..., Any]:
         known = [known for known in _names() if _load(known).get("demo_writer") is not None]
         raise DataError(f"no demo data for {name!r}; there are: {', '.join(known)}")
     return _partial(config.demo_writer)
+
+
+def _reader(name: str) -> DictConfig:
+    config = _config(name)
+    if config is None or not OmegaConf.select(config, "reader._target_"):
+        known = [known for known in _names() if OmegaConf.select(_load(known), "reader._target_")]
+        raise DataError(f"no reader {name!r}; there are: {', '.join(known)}")
+    node: DictConfig = config.reader
+    return node
 
 
 def _names() -> list[str]:
