@@ -1,6 +1,7 @@
 """Checkpoints of the authors' re-ID model, generated here under their names."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from authors import Authors
 from rga.attention import RGAC, RGAS, RGASC
 from rga.backbones import torchvision_trunk
 from rga.bench.nxn import NxN
@@ -84,6 +86,39 @@ def test_whole_model(checkpoint: dict[str, Tensor]) -> None:
     block = model.get_submodule("backbone.layer3.attention").double().eval()
     x = torch.randn(2, 1024, 4, 2, dtype=torch.double)
     torch.testing.assert_close(block(x), NxN(block).eval()(x))
+
+
+def test_whole_model_gives_what_the_formulae_give() -> None:
+    """Block by block, in double precision, from a checkpoint of a network that shares no code with ours."""
+    torch.manual_seed(0)
+    authors = Authors(9, SIZE)
+    with np.load(Path(__file__).parent / "data" / "rga_sc.npz") as published:
+        inner = {name.removeprefix("state/") for name in published if name.startswith("state/")}
+    assert inner == authors.backbone.get_submodule("rga_att1").state_dict().keys()
+    model = Model().double().eval()
+    load_reference_model(model, {f"module.{name}": value for name, value in authors.state_dict().items()})
+    outputs: dict[str, Tensor] = {}
+    for stage in STAGES:
+        keep = partial(outputs.__setitem__, stage)
+        model.get_submodule(f"backbone.{stage}").register_forward_hook(lambda _, __, y, keep=keep: keep(y))
+    images = torch.randn(2, 3, *SIZE, dtype=torch.float64)
+    with torch.no_grad():
+        blocks, feature, logits = authors(images)
+        ours = model.backbone(images).mean((2, 3))
+        close = {"rtol": 0, "atol": 1e-10}
+        for stage, expected in blocks.items():
+            torch.testing.assert_close(outputs[stage], expected, **close)
+        torch.testing.assert_close(ours, feature, **close)
+        torch.testing.assert_close(model.classifier(model.neck(ours)), logits, **close)
+
+
+def test_counters_of_batchnorm_may_be_missing(checkpoint: dict[str, Tensor]) -> None:
+    """As in files of PyTorch before 0.4.1; but not a few of them."""
+    model = Model()
+    load_reference_model(model, {k: v for k, v in checkpoint.items() if not k.endswith("num_batches_tracked")})
+    assert torch.equal(model.neck.running_mean, checkpoint["feat_bn.running_mean"])
+    with pytest.raises(ValueError, match=r"missing: feat_bn\.num_batches_tracked$"):
+        load_reference_model(model, {k: v for k, v in checkpoint.items() if k != "feat_bn.num_batches_tracked"})
 
 
 def test_whole_model_that_does_not_fit(checkpoint: dict[str, Tensor]) -> None:

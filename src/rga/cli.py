@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import json
 import os
 import sys
 import warnings
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="Check a data set on disk, or draw demo data.", no_args_is_help=True)
+data = typer.Typer(help="Check a data set on disk, draw demo data, cut a holdout set.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 # Everything after the command's name goes to another parser, --help included.
@@ -33,6 +34,16 @@ class Format(StrEnum):
     latex = "latex"
     csv = "csv"
     json = "json"
+
+
+class Report(StrEnum):
+    text = "text"
+    json = "json"
+
+
+class Feature(StrEnum):
+    before_bn = "before_bn"
+    after_bn = "after_bn"
 
 
 class Bench(StrEnum):
@@ -105,7 +116,7 @@ def _argv(argv: list[str]) -> Iterator[None]:
 
 @app.command()
 def table(
-    number: Annotated[str, typer.Argument(help="Which table of the paper.")],
+    number: Annotated[str, typer.Argument(help="Which table of the paper; attention: what each block costs.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Hydra overrides for every row: scale=demo seed=0,1,2 backbone=... hydra/launcher=..."),
@@ -115,18 +126,33 @@ def table(
     commands: Annotated[
         bool, typer.Option("--commands", help="List the commands that fill the empty cells (stderr, but for text).")
     ] = False,
+    device: Annotated[str | None, typer.Option(help="attention: cpu, cuda, cuda:1, ... [cpu]")] = None,
+    batch: Annotated[int | None, typer.Option(help="attention: images at once [2, on a GPU 64]", min=1)] = None,
+    rounds: Annotated[int | None, typer.Option(help="attention: how often everything is timed [5]", min=1)] = None,
 ) -> None:
     """Print a table of the paper with the results there are.
 
     Without a seed, all seeds that were run count, and an empty cell asks for the config's own seed; seed=0,1,2 asks
     for, and counts, just these.
+
+    rga table attention measures what every block of conf/attention costs, beside the results there are;
+    attention=none,se,rga_sc chooses among the blocks.
     """
     from rga.tables import fill, load
     from rga.tables.filled import is_hydra
     from rga.tables.render import render
 
     asked = overrides or []
-    spec = load(number)
+    options: dict[str, Any] = {"device": device, "batch": batch, "rounds": rounds}
+    measuring = {name: value for name, value in options.items() if value is not None}
+    if number == "attention":
+        from rga.tables.zoo import zoo
+
+        spec, asked = zoo(asked)
+    elif measuring:
+        raise typer.BadParameter(f"only rga table attention measures and takes --{', --'.join(measuring)}")
+    else:
+        spec = load(number)
     failures: list[str] = []
     with _plain_warnings():
         filled = fill(spec, asked)
@@ -135,7 +161,12 @@ def table(
 
             failures = run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
             filled = fill(spec, [line for line in asked if line != "rerun=true"])
-        typer.echo(render(filled, format.value))
+        if number == "attention":
+            from rga.bench.zoo import cost_table
+
+            typer.echo(cost_table(filled, format.value, **measuring))
+        else:
+            typer.echo(render(filled, format.value))
     if commands:
         missing = [entry.command for _, _, entry in filled.missing()]
         typer.echo(
@@ -217,6 +248,23 @@ def data_demo(
     typer.echo(f"{name} drawn in {root}")
 
 
+@data.command("holdout")
+def data_holdout(
+    name: Annotated[str, typer.Argument(help="A data set in Market-1501's layout: market1501, dukemtmc.")],
+    root: Annotated[Path, typer.Argument(help="The folder of the data set.")],
+    out: Annotated[Path, typer.Argument(help="Where the new set goes, such as data/market1501-holdout.")],
+) -> None:
+    """Cut the training part of a data set into people to train and people to test on, in the same layout.
+
+    Every third identity is tested on: its first picture in a camera asks, the others answer.
+    """
+    from rga.data import holdout
+
+    parts = holdout.write(name, root, out)
+    typer.echo("\n".join(f"{part:20}{len(pictures):>8,} pictures" for part, pictures in parts.items()))
+    typer.echo(f"a holdout set of {name} lies in {out}")
+
+
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a finished segmentation run, runs/FINGERPRINT/SEED.")],
@@ -229,6 +277,43 @@ def predict(
     from rga.predict import predict
 
     typer.echo(f"{predict(run, images, out, device, strength)} overlays written to {out}")
+
+
+_What = Annotated[
+    Path, typer.Argument(help="A finished run's folder, runs/FINGERPRINT/SEED, a last.ckpt, or a file of the authors'.")
+]
+_Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Hydra overrides: data=NAME data.root=FOLDER scale=demo trainer.X=Y ...")
+]
+_Flip = Annotated[bool, typer.Option("--flip", help="Re-ID: average the features of a picture and its mirror image.")]
+_Feature = Annotated[Feature | None, typer.Option("--feature", help="Re-ID: the feature before or after BN.")]
+
+
+def _options(overrides: list[str] | None, **options: Any) -> list[str]:
+    """Options of the re-ID task, where they are given, as overrides."""
+    return [*(overrides or []), *(f"++task.{name}={value}" for name, value in options.items() if value)]
+
+
+@app.command("test")
+def evaluate(
+    what: _What,
+    overrides: _Overrides = None,
+    flip: _Flip = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-ID: k-reciprocal re-ranking.")] = False,
+    feature: _Feature = None,
+    format: Annotated[Report, typer.Option("--format", help="How to print the result.")] = Report.text,
+) -> None:
+    """Test trained weights on their own data, or with data=NAME on others.
+
+    For a file that lies outside of its run, overrides say which network it is of; of the authors' checkpoints that is
+    by default attention=rga_sc behind resnet50.
+    """
+    from rga.evaluate import evaluate, text
+    from rga.trained import load
+
+    with _plain_warnings():
+        report = evaluate(load(what, _options(overrides, flip=flip, rerank=rerank, feature=feature)))
+    typer.echo(json.dumps(report, indent=1) if format == Report.json else text(report))
 
 
 @app.command(context_settings=_PASS_ON)

@@ -31,7 +31,11 @@ class ConfigError(ValueError):
 
 
 def compose(
-    overrides: Iterable[str] = (), *, conf: str | Path = CONF, config_dir: str | Path | None = None
+    overrides: Iterable[str] = (),
+    *,
+    conf: str | Path = CONF,
+    config_dir: str | Path | None = None,
+    resolve: bool = True,
 ) -> dict[str, Any]:
     """Give `train.yaml` with Hydra overrides applied, resolved, as plain containers.
 
@@ -39,6 +43,7 @@ def compose(
         overrides: as on the command line, `["attention=rga_sc", "seed=1"]`.
         conf: the folder of `train.yaml`.
         config_dir: a further folder of configs, like Hydra's `--config-dir`.
+        resolve: False leaves interpolations as they are, for a part that is put into another config.
 
     Raises:
         ConfigError: an override that names nothing, or a config that cannot be composed.
@@ -52,7 +57,7 @@ def compose(
         unresolved = _compose(overrides, *folders)
         _keep(kept, unresolved)
     try:
-        resolved = OmegaConf.to_container(OmegaConf.create(unresolved), resolve=True)
+        resolved = OmegaConf.to_container(OmegaConf.create(unresolved), resolve=resolve)
     except Exception as error:  # omegaconf's errors have no base below Exception
         raise ConfigError(f"{' '.join(overrides)}: {error}") from error
     assert isinstance(resolved, dict)

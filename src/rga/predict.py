@@ -4,19 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from rga.checkpoints import LAST
-from rga.compose import ConfigError
 from rga.data import DataError, pictures
 from rga.data.augment import Normalize
 from rga.data.progress import watched
-from rga.network import build
-from rga.runs import RESULT, read_result
 from rga.tasks import Segmentation
+from rga.trained import load
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
@@ -25,7 +20,7 @@ def predict(run: Path, images: Path, out: Path, device: str = "auto", strength: 
     """Write `out/NAME.png` for every picture of a folder; one that is there already is left as it is.
 
     Args:
-        run: the folder of a finished run, `runs/<fingerprint>/<seed>`.
+        run: the folder of a finished run, `runs/<fingerprint>/<seed>`, or its checkpoint.
         images: the folder of pictures, of any size.
         out: where the overlays go.
         device: cpu, cuda, ...; auto: a GPU if there is one.
@@ -45,7 +40,8 @@ def predict(run: Path, images: Path, out: Path, device: str = "auto", strength: 
         raise DataError(f"two pictures in {images} have the same name but for the ending: their overlays would, too")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    task = load(run).to(device)
+    task = load(run, kind=Segmentation).task.to(device)
+    assert isinstance(task, Segmentation)
     normalize = Normalize().to(device)
     missing = [path for path in found if not (out / f"{path.stem}.png").exists()]
     out.mkdir(parents=True, exist_ok=True)
@@ -58,27 +54,6 @@ def predict(run: Path, images: Path, out: Path, device: str = "auto", strength: 
         Image.fromarray(overlay).save(temporary, format="png")
         temporary.rename(out / f"{path.stem}.png")
     return len(missing)
-
-
-def load(run: Path) -> Segmentation:
-    """The network of a finished run, with its last weights, for evaluation."""
-    result = read_result((run / RESULT).absolute())
-    if result is None:
-        raise ConfigError(f"no finished run in {run.absolute()}: expected {RESULT} there, and {LAST}")
-    config = OmegaConf.create(result["config"])
-    if "weights" in config.backbone:
-        config.backbone.weights = config.backbone.trunk.weights = None  # the checkpoint has them
-    network, channels = build(config.backbone, config.attention, config.data.size)
-    task = instantiate(config.task, network=network, channels=channels, optimizer=None, schedule=None)
-    if not isinstance(task, Segmentation):
-        raise ConfigError(f"{run} is a run of {type(task).__name__}; pictures are drawn of segmentations")
-    if not (run / LAST).is_file():
-        raise ConfigError(f"{run.absolute()} has no {LAST}, so its weights are not here")
-    state = torch.load(run / LAST, map_location="cpu", weights_only=True)["state_dict"]
-    height, width = config.data.size
-    task.build((height, width), state["colours"])
-    task.load_state_dict(state)
-    return task.eval()
 
 
 def draw(picture: np.ndarray, classes: Tensor, colours: Tensor, strength: float) -> np.ndarray:

@@ -68,9 +68,10 @@ def read_checkpoint(path: Path) -> Any:
                 f"\"import torch; file = torch.load('{path}', map_location='cpu', weights_only=False); "
                 "torch.save({'state_dict': file['state_dict']}, 'converted.pth.tar')\""
             ) from error
-        raise ValueError(f"{path} is damaged, cut off or no file of weights: {error}") from error
+        raise ValueError(f"{path} is damaged, or no file of weights") from error
     except Exception as error:  # damaged bytes make the readers raise all sorts of things
-        raise ValueError(f"{path} is damaged, cut off or no file of weights: {error}") from error
+        first = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is damaged, cut off or no file of weights: {first}") from error
 
 
 def misfit(missing: Collection[str], unexpected: Collection[str], shapes: Collection[str] = (), most: int = 6) -> str:
