@@ -1,0 +1,143 @@
+"""What attention costs: parameters, FLOPs, memory and time of networks with a block, side by side."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rga.bench.memory import saved_bytes
+from rga.bench.setting import autocast
+from rga.bench.timing import interleaved, medians
+from rga.compose import ConfigError
+from rga.network import build, make
+from rga.speed import tune
+from rga.tasks import Segmentation
+
+DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16"}  # Lightning's names -> those of the benches
+CLASSES = 19  # of a segmentation network: Cityscapes'
+_PAIR = 2  # images: as in any larger batch, a block may keep more of each than of a single one
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The figures of one network; None where `problem` says why there is none."""
+
+    parameters: int | None = None  # without the classifier of re-ID and classification
+    flop: int | None = None  # of a forward, per image: 2 per multiply-add of convolutions and matrix products
+    saved_bytes: int | None = None  # kept by a forward for its backward, per image
+    forward_s: float | None = None  # median seconds of a batch in evaluation mode, without gradients
+    step_s: float | None = None  # median seconds of forward, backward and plain SGD of a batch in training mode
+    problem: str | None = None
+
+
+def costs(
+    configs: Mapping[str, Mapping[str, Any]], *, device: str = "cpu", batch: int = 2, rounds: int = 5
+) -> dict[str, Cost]:
+    """Measure the networks that configs describe: as `rga train` builds them, but with random weights and images.
+
+    Parameters, FLOPs and bytes are deterministic; the bytes are half of those for two images, uncompiled, and so do not
+    depend on `batch`. All networks are timed in turn, in one run. `trainer.precision`, `trainer.channels_last` and
+    `trainer.compile=true` of the configs are honoured. No data and no weights are read.
+
+    Args:
+        configs: resolved configs by name; the first one is the bare network.
+        device: cpu, cuda, cuda:1, ...
+        batch: images that are timed at once.
+        rounds: how often everything is timed.
+
+    Raises:
+        ConfigError: the bare network cannot be measured. Where another one cannot, its `problem` says why.
+    """
+    found: dict[str, Cost] = {}
+    networks: dict[str, nn.Module] = {}
+    forwards: dict[str, Callable[[], None]] = {}
+    steps: dict[str, Callable[[], None]] = {}
+    for name, config in configs.items():
+        dtype, trainer = dtype_of(config), config["trainer"]
+        cost = Cost()
+        try:
+            network = network_of(config)
+            images = torch.randn(max(batch, _PAIR), 3, *config["data"]["size"], device=device)
+            cost = replace(cost, parameters=sum(parameter.numel() for parameter in network.parameters()))
+            cost = replace(cost, flop=forward_flop(network, images[:1]))
+            network.to(device)
+            with autocast(device, dtype):
+                cost = replace(cost, saved_bytes=saved_bytes(network.train(), images[:_PAIR]) // _PAIR)
+            tune(network, images.device, trainer["channels_last"], trainer["compile"] is True)
+            forward, step = _calls(network, images[:batch], dtype)
+            _timed({name: network}, {name: forward}, 1, training=False)  # it warms up, and shows whether it works
+            _timed({name: network}, {name: step}, 1, training=True)
+        except (ValueError, RuntimeError) as error:  # out of memory is a RuntimeError
+            if not networks:
+                raise ConfigError(f"attention={name}: {error}") from error
+            cost = replace(cost, problem=str(error).partition("\n")[0])
+        else:
+            networks[name], forwards[name], steps[name] = network, forward, step
+        found[name] = cost
+    forward_s = _timed(networks, forwards, rounds, training=False)
+    step_s = _timed(networks, steps, rounds, training=True)
+    return {name: replace(cost, forward_s=forward_s.get(name), step_s=step_s.get(name)) for name, cost in found.items()}
+
+
+def network_of(config: Mapping[str, Any]) -> nn.Module:
+    """The network of a resolved config without weights: the backbone with attention, for segmentation with its head."""
+    backbone, trunk = config["backbone"], config["backbone"]["trunk"]
+    if "weights" in trunk:
+        backbone = {**backbone, "trunk": {**trunk, "weights": None}}
+    size = config["data"]["size"]
+    network, channels = build(backbone, config["attention"], size)
+    if not issubclass(get_class(config["task"]["_target_"]), Segmentation):
+        return network
+    task: Segmentation = make(config["task"], network=network, channels=channels, optimizer=None, schedule=None)
+    task.build((size[0], size[1]), torch.zeros(CLASSES, 3, dtype=torch.uint8))
+    assert task.segmenter is not None
+    return task.segmenter
+
+
+def forward_flop(network: nn.Module, images: Tensor) -> int:
+    """FLOPs of a forward in evaluation mode: nothing is computed, the network is left as it is."""
+    abstract = copy.deepcopy(network).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        abstract(images.to("meta"))
+    return int(counter.get_total_flops())
+
+
+def dtype_of(config: Mapping[str, Any]) -> str:
+    """`float32`, or `bfloat16` for autocast."""
+    precision = config["trainer"]["precision"]
+    if precision not in DTYPES:
+        raise ConfigError(f"trainer.precision={precision}: the cost is measured with {' or '.join(DTYPES)}")
+    return DTYPES[precision]
+
+
+def _calls(network: nn.Module, images: Tensor, dtype: str) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A forward without gradients, and a training step."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
+
+    def forward() -> None:
+        with autocast(images.device.type, dtype), torch.no_grad():
+            network(images)
+
+    def step() -> None:
+        with autocast(images.device.type, dtype):
+            outputs = network(images)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)  # an auxiliary head's beside the head's
+        torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()  # the gradients of all networks at once would be gigabytes
+
+    return forward, step
+
+
+def _timed(
+    networks: Mapping[str, nn.Module], calls: Mapping[str, Callable[[], None]], rounds: int, *, training: bool
+) -> dict[str, float]:
+    """Median seconds of each call, interleaved, with all networks in one mode."""
+    for network in networks.values():
+        network.train(training)
+    return medians(interleaved(calls, rounds, warmup=0))
