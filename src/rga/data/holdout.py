@@ -94,6 +94,9 @@ def _fill(folder: Path, parts: dict[str, list[Sample]]) -> None:
 
 def _holds(out: Path, parts: dict[str, list[Sample]]) -> bool:
     """Whether `out` is this very set: the same names of the same sizes, and nothing else."""
-    wanted = {f"{part}/{s.path.name}": s.path.stat().st_size for part, samples in parts.items() for s in samples}
-    present = {path.relative_to(out).as_posix(): path.stat().st_size for path in out.rglob("*") if path.is_file()}
+    try:
+        wanted = {f"{part}/{s.path.name}": s.path.stat().st_size for part, samples in parts.items() for s in samples}
+        present = {path.relative_to(out).as_posix(): path.stat().st_size for path in out.rglob("*") if path.is_file()}
+    except OSError:
+        return False
     return wanted == present
