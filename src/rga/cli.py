@@ -193,6 +193,16 @@ def record(
         typer.echo("\n".join(record(what or [])))
 
 
+@app.command()
+def report() -> None:
+    """Write RESULTS.md, its pictures and the README's main rows from the recorded runs."""
+    from rga.paths import EXPERIMENTS
+    from rga.tables.report import report
+
+    with _plain_warnings():
+        typer.echo("\n".join(map(str, report(EXPERIMENTS.parent))))
+
+
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Damaged results and the like are for the user: a line each, without the place in the code."""
@@ -314,6 +324,54 @@ def evaluate(
     with _plain_warnings():
         report = evaluate(load(what, _options(overrides, flip=flip, rerank=rerank, feature=feature)))
     typer.echo(json.dumps(report, indent=1) if format == Report.json else text(report))
+
+
+@app.command()
+def extract(
+    what: _What,
+    folder: Annotated[Path, typer.Argument(help="Pictures, also in folders below it.")],
+    out: Annotated[Path, typer.Argument(help="Where features.safetensors and names.json go.")],
+    overrides: _Overrides = None,
+    flip: _Flip = False,
+    feature: _Feature = None,
+    skip_unreadable: Annotated[bool, typer.Option(help="Leave out pictures that do not decode.")] = False,
+) -> None:
+    """Write the features that a re-ID network gives of a folder's pictures; started again, it goes on."""
+    from rga.extract import extract
+    from rga.features import Extractor
+    from rga.tasks import ReID
+    from rga.trained import load
+
+    trained = load(what, _options(overrides, flip=flip, feature=feature), ReID)
+    count, channels = extract(Extractor(trained), folder, out, skip_unreadable).features.shape
+    typer.echo(f"features of {count:,} pictures, {channels} numbers each, in {out}")
+
+
+@app.command()
+def search(
+    what: _What,
+    gallery: Annotated[Path, typer.Argument(help="A folder of pictures, or what rga extract wrote.")],
+    query: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    overrides: _Overrides = None,
+    top: Annotated[int, typer.Option(help="Matches of each query.", min=1)] = 10,
+    out: Annotated[Path, typer.Option(help="Picture of the first queries' matches.")] = Path("ranks.png"),
+    flip: _Flip = False,
+    feature: _Feature = None,
+) -> None:
+    """Find the pictures of a gallery that are most like a query, by the features of a re-ID network.
+
+    Frames are green for the same identity, red for another one, grey where names do not tell (0002_c1s1_....jpg does).
+    """
+    from rga.features import Extractor
+    from rga.search import draw, kind, search
+    from rga.tasks import ReID
+    from rga.trained import load
+
+    kind(out)
+    extractor = Extractor(load(what, _options(overrides, flip=flip, feature=feature), ReID))
+    rankings = search(extractor, gallery, query, top)
+    typer.echo("\n\n".join(map(str, rankings)))
+    typer.echo(f"drawn in {draw(rankings, extractor.size, out)}", err=True)
 
 
 @app.command(context_settings=_PASS_ON)
