@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from rich.box import SIMPLE
@@ -35,7 +35,7 @@ def render(filled: Filled, format: Format) -> str:
     return _RENDERERS[format](filled).rstrip("\n")
 
 
-def notes(filled: Filled) -> list[str]:
+def sources(filled: Filled) -> list[str]:
     """Say where the figures of our own come from: demo data loudly, and a budget that is not the paper's."""
     lines = []
     groups: dict[tuple[str, str], list[Setting]] = {}
@@ -49,6 +49,12 @@ def notes(filled: Filled) -> list[str]:
             lines.append(f"ours: {source}")
         else:
             lines.append(f"{scale.upper()}: {source}. These are NOT results on the paper's data sets.")
+    return lines
+
+
+def notes(filled: Filled) -> list[str]:
+    """What is told above the table."""
+    lines = sources(filled)
     if filled.overrides:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):
@@ -65,9 +71,10 @@ def _spent(entry: Entry) -> str:
     return setting.budget if setting.scale == "paper" else f"scale {setting.scale}, {setting.budget}"
 
 
-def _footnotes(filled: Filled) -> list[str]:
-    recorded = any(cell.recorded for cell in filled.cells)
-    return [*([f"{RECORDED} with runs that are recorded, not made here"] if recorded else []), *_stale(filled)]
+def footnotes(filled: Filled, recorded: bool = True) -> list[str]:
+    """What is told below the table: what the mark of recorded runs means, and which of them are stale."""
+    marked = recorded and any(cell.recorded for cell in filled.cells)
+    return [*([f"{RECORDED} with runs that are recorded, not made here"] if marked else []), *_stale(filled)]
 
 
 def _stale(filled: Filled) -> list[str]:
@@ -87,11 +94,11 @@ def _paper(cell: Cell) -> str:
     return NO_NUMBER if cell.paper is None else f"{cell.paper:.1f}"
 
 
-def _ours(cell: Cell, plus_minus: str = "±") -> str:
+def _ours(cell: Cell, plus_minus: str, mark: str) -> str:
     if cell.ours is None:
         return NO_RUN
     spread = f" {plus_minus} {cell.std:.1f} ({cell.n})" if cell.std is not None else ""
-    return f"{cell.ours:.1f}{spread}{RECORDED if cell.recorded else ''}"
+    return f"{cell.ours:.1f}{spread}{mark if cell.recorded else ''}"
 
 
 def _delta(cell: Cell) -> str:
@@ -116,11 +123,11 @@ def _layout(filled: Filled) -> list[tuple[int, _Kind, tuple[str, str, str]]]:
     return layout
 
 
-def _grid(filled: Filled, plus_minus: str = "±") -> list[list[str]]:
+def _grid(filled: Filled, plus_minus: str = "±", mark: str = RECORDED) -> list[list[str]]:
     """The printed cells, row by row, without the headings."""
     show: dict[_Kind, Callable[[Cell], str]] = {
         "paper": _paper,
-        "ours": lambda cell: _ours(cell, plus_minus),
+        "ours": lambda cell: _ours(cell, plus_minus, mark),
         "delta": _delta,
     }
     grid = []
@@ -151,20 +158,29 @@ def _text(filled: Filled) -> str:
     assert isinstance(console.file, io.StringIO)
     body = [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
     return "\n".join(
-        [filled.table.title, filled.table.source, *notes(filled), "", *body, "", _LEGEND, *_footnotes(filled)]
+        [filled.table.title, filled.table.source, *notes(filled), "", *body, "", _LEGEND, *footnotes(filled)]
     )
 
 
 def _markdown(filled: Filled) -> str:
-    def escape(text: str) -> str:
-        return text.replace("|", "\\|")
+    lines = [f"**{filled.table.title}** ({filled.table.source})", "", *(f"- {note}" for note in notes(filled))]
+    below = "  \n".join([_LEGEND, *footnotes(filled)])  # two spaces: a new line
+    return "\n".join([*lines, "", *markdown_rows(filled), "", below])
 
-    headings = [*filled.table.about, *(" ".join(parts) for _, _, parts in _layout(filled))]
-    lines = [f"**{filled.table.title}** ({filled.table.source})", ""]
-    lines += [f"- {note}" for note in notes(filled)]
-    lines += ["", "| | " + " | ".join(map(escape, headings)) + " |", "|---|" + "---:|" * len(headings)]
-    lines += ["| " + " | ".join(map(escape, row)) + " |" for row in _grid(filled)]
-    return "\n".join([*lines, "", "  \n".join([_LEGEND, *_footnotes(filled)])])  # two spaces: a new line
+
+def markdown_rows(filled: Filled, mark: str = RECORDED) -> list[str]:
+    """The table itself in Markdown; `mark` stands at figures with recorded runs."""
+    headings = ["", *filled.table.about, *(" ".join(parts) for _, _, parts in _layout(filled))]
+    return markdown_table(headings, _grid(filled, mark=mark))
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table, its first column to the left and the others to the right."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(headings), "|---|" + "---:|" * (len(headings) - 1), *map(line, rows)]
 
 
 _LATEX = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}"}
@@ -188,7 +204,7 @@ def _latex(filled: Filled) -> str:
     seconds = [*map(escape, about)] + [escape(f"{metric} {label}") for _, _, (_, metric, label) in layout]
     body = [" & ".join(map(escape, row)) + r" \\" for row in _grid(filled)]
     caption = " ".join(
-        f"{escape(note).rstrip('.')}." for note in (filled.table.title, *notes(filled), *_footnotes(filled))
+        f"{escape(note).rstrip('.')}." for note in (filled.table.title, *notes(filled), *footnotes(filled))
     )
     return "\n".join(
         [

@@ -1,0 +1,72 @@
+"""Where recorded figures come from, in Markdown: data, software, and for each row seeds, hours, device and commit."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rga.tables.filled import Entry, Filled
+from rga.tables.render import markdown_table
+
+_SOFTWARE = ("python", "torch", "torchvision", "lightning")
+
+
+def origin(entries: Sequence[Entry]) -> list[str]:
+    """What all runs of a table have in common, or in how much they differ."""
+    results = [result for entry in entries for result in entry.results]
+    days = sorted({str(result["finished_at"])[:10] for result in results if result["finished_at"]})
+    found = {
+        "data": _distinct(_counts(result["data"] or {}) for result in results),
+        "precision": _distinct(str((result["config"].get("trainer") or {}).get("precision", "")) for result in results),
+        "software": _distinct(
+            ", ".join(f"{name} {version}" for name, version in (result["versions"] or {}).items() if name in _SOFTWARE)
+            for result in results
+        ),
+        "runs": [
+            f"{len(results)}, {_hours(results)} hours",
+            *([" to ".join([days[0], *days[1:][-1:]])] if days else []),
+        ],
+    }
+    return [f"{name}: {'; '.join(texts)}" for name, texts in found.items() if any(texts)]
+
+
+def runs(filled: Filled) -> list[str]:
+    """A table of where each row's figures come from."""
+    several = sum(any(cell.n for cell in filled.cells if cell.column == column) for column in filled.columns) > 1
+    lines = []
+    for line in filled.lines:
+        for entry in {cell.entry.fingerprint: cell.entry for cell in line.cells if cell.entry}.values():
+            if results := entry.results:
+                name = f"{line.row.name}, {entry.setting.data}" if several else line.row.name
+                seeds = ", ".join(str(result["seed"]) for result in results)
+                parameters = _distinct(
+                    f"{result['parameters'] / 1e6:.3f}" for result in results if result["parameters"]
+                )
+                devices = _distinct(str(result["device"] or "unknown") for result in results)
+                commits = _distinct(_commit(result["commit"]) for result in results)
+                rest = ["; ".join(texts) for texts in (parameters, [_hours(results)], devices, commits)]
+                lines.append([name, entry.fingerprint, seeds, *rest])
+    return markdown_table(["run", "fingerprint", "seeds", "parameters (M)", "hours", "device", "commit"], lines)
+
+
+def _counts(data: Mapping[str, Any]) -> str:
+    """A data set's parts in words, such as `cifar10 (train: 50000 images, 10 classes; test: ...)`."""
+    parts = [
+        f"{part}: {', '.join(f'{count} {what}' for what, count in counts.items())}"
+        for part, counts in data.items()
+        if isinstance(counts, Mapping)
+    ]
+    return f"{data['name']} ({'; '.join(parts)})" if parts else ""
+
+
+def _commit(commit: str | None) -> str:
+    if commit is None:
+        return "unknown"
+    name, dirty, _ = commit.partition("-dirty")
+    return name[:10] + (" with changes" if dirty else "")
+
+
+def _hours(results: Iterable[Mapping[str, Any]]) -> str:
+    return f"{sum(result['duration_s'] or 0.0 for result in results) / 3600:.2f}"
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
