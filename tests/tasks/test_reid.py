@@ -13,18 +13,20 @@ from torch.nn import functional as F
 
 from rga.compose import ConfigError, compose
 from rga.losses import BatchHardTriplet
+from rga.metrics import evaluate_ranking
 from rga.network import build
 from rga.tasks import ReID
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "losses.npz")
 
 
-def module(classes: int = 20) -> ReID:
+def module(classes: int = 20, **options: Any) -> ReID:
     task = ReID(
         network=nn.Sequential(nn.Conv2d(3, 24, 3, bias=False), nn.BatchNorm2d(24)),
         channels=24,
         optimizer=partial(torch.optim.Adam, lr=8e-4, weight_decay=5e-4),
         schedule=lambda epoch: 1.0,
+        **options,
     )
     task._trainer = SimpleNamespace(datamodule=SimpleNamespace(num_classes=classes), world_size=1)  # type: ignore[assignment]
     task.setup("fit")
@@ -65,6 +67,51 @@ def test_forward_pools_the_map_and_normalises_it() -> None:
     before, after = task(images)
     torch.testing.assert_close(before, F.adaptive_avg_pool2d(task.backbone(images), 1).flatten(1))
     torch.testing.assert_close(after, task.neck(before))
+
+
+def test_flip_averages_with_the_mirror_image_in_a_test_only() -> None:
+    task, images = module(flip=True), torch.randn(4, 3, 16, 8)
+    nn.init.normal_(task.neck.weight)
+    trained, _ = task(images)
+    torch.testing.assert_close(trained, task.backbone(images).mean((2, 3)))
+    task.eval()
+    both = [task.backbone(x).mean((2, 3)) for x in (images, torch.stack([image.flip(-1) for image in images]))]
+    before, after = task(images)
+    torch.testing.assert_close(before, (both[0] + both[1]) / 2)
+    torch.testing.assert_close(after, (task.neck(both[0]) + task.neck(both[1])) / 2)
+    assert not torch.allclose(before, both[0])
+
+
+def tested(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, float], list[torch.Tensor]]:
+    """The figures of a test of 4 queries and 60 images, and the features before and after BN and the labels."""
+    task = module(**options)
+    nn.init.normal_(task.neck.bias)
+    task.trainer.datamodule.gallery_draws = 0  # type: ignore[attr-defined]
+    figures: dict[str, float] = {}
+    monkeypatch.setattr(task, "log_dict", lambda found, **_: figures.update({k: float(v) for k, v in found.items()}))
+    index = torch.arange(64)
+    batch = {"image": torch.randn(64, 3, 16, 8), "identity": index % 4, "camera": index % 3, "query": index < 4}
+    task.eval()
+    with torch.no_grad():
+        for part in (slice(0, 40), slice(40, 64)):
+            task.test_step({key: value[part] for key, value in (batch | {"index": index}).items()}, 0)
+        task.on_test_epoch_end()
+        return figures, [*task(batch["image"]), batch["identity"], batch["camera"]]
+
+
+@pytest.mark.parametrize(("feature", "other", "first"), [("after_bn", "pre_bn/", 1), ("before_bn", "post_bn/", 0)])
+def test_one_feature_has_the_plain_names(monkeypatch: pytest.MonkeyPatch, feature: str, other: str, first: int) -> None:
+    figures, (*features, identity, camera) = tested(monkeypatch, feature=feature)
+    labels = [part for values in (identity, camera) for part in (values[:4], values[4:])]
+    for prefix, x in (("", features[first]), (other, features[1 - first])):
+        expected = evaluate_ranking(x[:4], x[4:], *labels).summary()
+        assert {name: figures.pop(prefix + name) for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert not figures
+
+
+def test_unknown_feature() -> None:
+    with pytest.raises(ValueError, match="choose after_bn or before_bn"):
+        module(feature="bn")
 
 
 def test_the_paper_names_are_the_defaults() -> None:

@@ -1,7 +1,7 @@
 """Person re-identification: a network whose pooled feature identifies a person (section 4.1 of the paper)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,17 +15,39 @@ class ReID(Task):
     """Global average pooling, BNNeck and a bias-free classifier behind a backbone (Luo et al., CVPRW 2019).
 
     Training: cross entropy with label smoothing on the feature after BN + batch-hard triplet loss on the feature before
-    it. Test: cosine distance on both features; the authors' code reports both. The feature after BN is the one that
-    carries the plain names (`rank1`, `map`, ...), the other has the prefix `pre_bn/`.
+    it. Test: cosine distance on both features; the authors' code reports both. One of them carries the plain names
+    (`rank1`, `map`, ...): by default that after BN; the other has the prefix `pre_bn/` (or `post_bn/`).
+
+    The options of the test (the last three) are no keys of conf/task/reid.yaml, because a training does not depend on
+    them: they are given to `rga test`.
 
     Args:
         smoothing: label smoothing of the cross entropy.
         margin: of the triplet loss.
+        feature: "after_bn" or "before_bn": which feature carries the plain names.
+        flip: test with the mean of the features of an image and of its mirror image.
+        rerank: also record `rerank/rank1`, `rerank/map`, ...: the figures of the feature with the plain names after
+            k-reciprocal re-ranking, see `rga.metrics.rerank`. The plain names never are those of a re-ranking.
         parts: the arguments of every `Task`.
+
+    Raises:
+        ValueError: an unknown feature.
     """
 
-    def __init__(self, *, smoothing: float = 0.1, margin: float = 0.3, **parts: Any) -> None:
+    def __init__(
+        self,
+        *,
+        smoothing: float = 0.1,
+        margin: float = 0.3,
+        feature: Literal["after_bn", "before_bn"] = "after_bn",
+        flip: bool = False,
+        rerank: bool = False,
+        **parts: Any,
+    ) -> None:
         super().__init__(**parts)
+        if feature not in ("after_bn", "before_bn"):
+            raise ValueError(f"unknown feature {feature!r}: choose after_bn or before_bn")
+        self.feature, self.flip, self.rerank = feature, flip, rerank
         self.neck = nn.BatchNorm1d(self.channels)
         self.neck.bias.requires_grad_(False)
         self.classifier: nn.Linear | None = None  # the data say how many identities there are
@@ -46,6 +68,8 @@ class ReID(Task):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Args: images (B, 3, H, W), normalised. Returns the feature before and after BN, (B, C) each."""
         feature = self.pooled(images)
+        if self.flip and not self.training:
+            feature = (feature + self.pooled(images.flip(3))) / 2  # BN is affine here: so is the feature after it
         return feature, self.neck(feature)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -71,7 +95,8 @@ class ReID(Task):
             metric.update(feature, batch["identity"], batch["camera"], batch["query"], batch["index"])
 
     def on_test_epoch_end(self) -> None:
-        for metric, prefix in ((self.after_bn, ""), (self.before_bn, "pre_bn/")):
+        named = self.feature == "after_bn"
+        for metric, prefix in ((self.after_bn, "" if named else "post_bn/"), (self.before_bn, "pre_bn/" * named)):
             metric.gallery_draws = self.trainer.datamodule.gallery_draws  # type: ignore[attr-defined]
             self.log_dict({prefix + name: value for name, value in metric.compute().items()}, rank_zero_only=True)
             metric.reset()
