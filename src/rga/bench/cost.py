@@ -20,7 +20,7 @@ from rga.tasks import Segmentation
 
 DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16"}  # Lightning's names -> those of the benches
 CLASSES = 19  # of a segmentation network: Cityscapes'
-_PAIR = 2  # images: as in any larger batch, a block may keep more of each than of a single one
+_FEW = (2, 3)  # images: of a single one a block may keep less, as it needs no copies
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Cost:
 
     parameters: int | None = None  # without the classifier of re-ID and classification
     flop: int | None = None  # of a forward, per image: 2 per multiply-add of convolutions and matrix products
-    saved_bytes: int | None = None  # kept by a forward for its backward, per image
+    saved_bytes: int | None = None  # that a forward keeps for its backward, of each image
     forward_s: float | None = None  # median seconds of a batch in evaluation mode, without gradients
     step_s: float | None = None  # median seconds of forward, backward and plain SGD of a batch in training mode
     problem: str | None = None
@@ -40,9 +40,10 @@ def costs(
 ) -> dict[str, Cost]:
     """Measure the networks that configs describe: as `rga train` builds them, but with random weights and images.
 
-    Parameters, FLOPs and bytes are deterministic; the bytes are half of those for two images, uncompiled, and so do not
-    depend on `batch`. All networks are timed in turn, in one run. `trainer.precision`, `trainer.channels_last` and
-    `trainer.compile=true` of the configs are honoured. No data and no weights are read.
+    Parameters, FLOPs and bytes are deterministic. The bytes are those that one image more adds, without compilation, so
+    they do not depend on `batch`, and weights that autocast has cast are not among them. All networks are timed in turn,
+    in one run. `trainer.precision`, `trainer.channels_last` and `trainer.compile=true` of the configs are honoured. No
+    data and no weights are read.
 
     Args:
         configs: resolved configs by name; the first one is the bare network.
@@ -62,12 +63,13 @@ def costs(
         cost = Cost()
         try:
             network = network_of(config)
-            images = torch.randn(max(batch, _PAIR), 3, *config["data"]["size"], device=device)
+            images = torch.randn(max(batch, *_FEW), 3, *config["data"]["size"], device=device)
             cost = replace(cost, parameters=sum(parameter.numel() for parameter in network.parameters()))
             cost = replace(cost, flop=forward_flop(network, images[:1]))
             network.to(device)
             with autocast(device, dtype):
-                cost = replace(cost, saved_bytes=saved_bytes(network.train(), images[:_PAIR]) // _PAIR)
+                fewer, more = (saved_bytes(network.train(), images[:count].clone()) for count in _FEW)
+            cost = replace(cost, saved_bytes=more - fewer)
             tune(network, images.device, trainer["channels_last"], trainer["compile"] is True)
             forward, step = _calls(network, images[:batch], dtype)
             _timed({name: network}, {name: forward}, 1, training=False)  # it warms up, and shows whether it works
