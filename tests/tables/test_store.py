@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
+import rga.launcher
 from rga.compose import ConfigError
 from rga.runs import Run, find_results, fingerprint
 from rga.tables import Filled, Table, fill, load
 from rga.tables.record import record_table
+from rga.tables.run import run_missing
 from rga.tables.store import read_records, record_of, results, thinned
 
 Recorder = Callable[..., Run]
@@ -205,6 +209,32 @@ def test_lines_that_do_not_fit_are_named_and_left_out(record: Recorder, table: T
     for number, (message, reason) in enumerate(zip(messages, bad.values(), strict=True), 2):
         assert re.match(rf"{re.escape(str(path))}:{number} is left out: .*{reason}", message)
     assert [line.row.name for line in filled.lines if line.cells[1].n] == ["Baseline", "RGA-C"]
+
+
+def test_one_more_seed_runs_only_what_is_missing(
+    record: Recorder, table: Table, small_conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Path(__file__).with_name("fake_train.py")
+    monkeypatch.setattr(rga.launcher, "COMMAND", (sys.executable, str(fake), str(small_conf)))
+    for attention in ("none", "rga_s", "rga_c"):
+        record(*HOLDOUT, f"attention={attention}", rank1=0.75, map=0.5)
+    take(table, small_conf, *HOLDOUT)
+    shutil.rmtree("runs")
+    record(*HOLDOUT, "attention=rga_s", "seed=1", rank1=0.25, map=0.5)
+    assert run_missing(fill(table, HOLDOUT, small_conf), [], lambda config: None, small_conf) == []
+    assert len(find_results("runs")) == 1, "every row has a run, and no seed was asked for"
+    asked = [*HOLDOUT, "seed=0,1"]
+    assert run_missing(fill(table, asked, small_conf), [], lambda config: None, small_conf) == []
+    made = [(result["seed"], "arguments" in result) for found in find_results("runs").values() for result in found]
+    assert sorted(made) == [(1, False), (1, True), (1, True)]  # the fake tells its arguments
+    filled = fill(table, asked, small_conf)
+    assert not filled.missing()
+    assert [cell.values for cell in filled.cells if cell.n and cell.metric == "rank-1"] == [
+        [(0, 75.0), (1, 50.0)],
+        [(0, 75.0), (1, 25.0)],
+        [(0, 75.0), (1, 50.0)],
+    ]
+    GlobalHydra.instance().clear()
 
 
 def test_drawn_data_are_not_recorded(record: Recorder, table: Table, small_conf: Path) -> None:
