@@ -65,15 +65,22 @@ def test_equals_the_textbook(seed: int, metric: Any, memory: int) -> None:
     step=st.sampled_from([0.1, 1e-7, CLOSE, 0.6 * CLOSE, 0.3 * CLOSE]),
     kinds=st.integers(1, 80),
     dtype=st.sampled_from([np.float32, np.float64]),
+    bins=st.sampled_from([6, 8, 2**13]),
+    rows_at_a_time=st.integers(1, 3),
 )
-def test_ties_and_chains_of_close_scores(seed: int, step: float, kinds: int, dtype: Any) -> None:
-    """Scores on a fine grid: exact ties, close neighbours, chains that leave the window around a match."""
+def test_ties_and_chains_of_close_scores(
+    seed: int, step: float, kinds: int, dtype: Any, bins: int, rows_at_a_time: int
+) -> None:
+    """Scores on a fine grid: exact ties, close neighbours, chains that leave what is sorted around a match."""
     random = np.random.default_rng(seed)
     scores = (random.integers(0, kinds, (3, 60)) * step + random.choice([0.0, 0.5])).astype(dtype)
     scores[random.random(scores.shape) < 0.1] = -np.inf
     match = (random.random(scores.shape) < random.choice([0.1, 0.8])) & np.isfinite(scores)
     rows, columns = match.nonzero()
-    places = find_places(*map(torch.from_numpy, (scores, rows, columns)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rga.metrics.places._BINS", bins)
+        patch.setattr("rga.metrics.places._BLOCK", rows_at_a_time * max(bins, 60))
+        places = find_places(*map(torch.from_numpy, (scores, rows, columns)))
     for row, column, rank, start, end in zip(rows, columns, *(place.tolist() for place in places), strict=True):
         order = np.argsort(-scores[row], kind="stable")
         place = int((order == column).nonzero()[0][0])
@@ -82,6 +89,20 @@ def test_ties_and_chains_of_close_scores(seed: int, step: float, kinds: int, dty
         assert rank == place
         assert start == max(edge for edge in edges if edge <= place)
         assert end == min(edge for edge in edges if edge > place)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1.0, 1e6, 1e30])
+def test_places_at_any_scale(scale: float) -> None:
+    """Scores of any size, in bins narrower than their rounding and wider than their range; a row without a match."""
+    random = np.random.default_rng(0)
+    scores = ((random.standard_normal((6, 500)) - 5) * scale).astype(np.float32)
+    rows, columns = np.array([0, 0, 1, 3, 4, 5, 5]), np.array([3, 4, 499, 0, 250, 5, 77])
+    scores[4, 250], scores[3, 0] = scores[4].max() + scale, scores[3].min() - scale
+    places = find_places(*map(torch.from_numpy, (scores, rows, columns)))
+    expected = (scores[rows] > scores[rows, columns][:, None]).sum(1)
+    if scale >= 1:  # else different scores are one threshold
+        assert (places.start.tolist(), places.end.tolist()) == (expected.tolist(), (expected + 1).tolist())
+    assert places.rank.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("grid", [1.0, 100.0])
@@ -141,7 +162,7 @@ class LargestTensor(TorchDispatchMode):
 def test_the_full_matrix_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
     query, gallery, *labels = random_case(3, queries=300, gallery=2000)  # a matrix of 4.8 MB
     whole = evaluate_ranking(query, gallery, *labels)
-    monkeypatch.setattr("rga.metrics.places._BLOCK", 2**14)  # else one row's comparisons take 8 MB
+    monkeypatch.setattr("rga.metrics.places._BLOCK", 2**14)  # else what is made of a chunk takes 1 MB
     with LargestTensor() as largest:
         chunked = evaluate_ranking(query, gallery, *labels, memory=2**17)
     assert 2**16 < largest.size < 2**19

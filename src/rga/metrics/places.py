@@ -1,11 +1,12 @@
 """The places of a query's true matches among its gallery scores, found by counting instead of sorting.
 
 Every retrieval figure of a query (CMC, both average precisions, mINP) depends only on where its few true matches
-stand. The place of a match is the number of entries with a higher score: one comparison of the row with each match,
-in cache and vectorised, which is many times cheaper than sorting tens of thousands of entries.
+stand. So a row of scores is not sorted: each score falls into one of thousands of narrow bins, and the place of a match
+is the number of scores in the bins above it, and its place among the few scores around it, which are sorted. That is a
+handful of passes over a row that stays in the cache, whatever the number of matches.
 """
 
-import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -15,9 +16,10 @@ from torch import Tensor
 # numpy.isclose(difference to the next score, 0) holds, whose absolute tolerance is 1e-8.
 CLOSE = 1e-8
 
-_BLOCK = 2**20  # comparisons at a time: the buffer (4 MiB in float32) stays in the processor's cache
-_WINDOW = 64 * CLOSE  # how far around a match its ties are looked for, before the whole row is sorted
-_MANY = 32  # a row with more tied matches than this is sorted at once
+_BINS = 2**13
+_MARGIN = 2  # bins below a row's lowest match, and above its highest: what lies far from them is only counted
+_REACH = 32 * CLOSE  # how far around a match its ties are looked for, before the whole row is sorted
+_BLOCK, _BLOCK_GPU = 2**19, 2**22  # scores at a time; on a processor, what is made of them stays in its cache
 
 
 class Places(NamedTuple):
@@ -35,62 +37,73 @@ def find_places(scores: Tensor, rows: Tensor, columns: Tensor) -> Places:
         scores: (Q, N) floating point; -inf for entries that do not take part.
         rows, columns: (M,) int64, `rows` ascending; the entries named here are finite.
     """
+    block = _BLOCK if scores.device.type == "cpu" else _BLOCK_GPU
+    size = max(block // max(scores.shape[1], _BINS), 1)  # rows at a time
+    starts = range(0, len(scores) + size, size)
+    edges = torch.searchsorted(rows.contiguous(), torch.tensor(starts, device=rows.device)).tolist()
+    parts = [
+        _places(part, rows[first:last] - start, columns[first:last])
+        for start, part, (first, last) in zip(starts, scores.split(size), pairwise(edges), strict=False)
+        if last > first
+    ]
+    return Places(*map(torch.cat, zip(*parts, strict=True))) if parts else Places(rows, rows, rows)
+
+
+def _places(scores: Tensor, rows: Tensor, columns: Tensor) -> Places:
+    """`find_places` for a few rows, of which every one has a histogram."""
     targets = scores[rows, columns]
-    # Rounding is monotone, so every score within CLOSE of a target lies in [low, high]: a match that is alone there has
-    # no ties, and its place is the number of scores above `high`. The other matches are looked at one row at a time.
-    high, low = targets + 2 * CLOSE, targets - 2 * CLOSE
-    below_low = torch.nextafter(low, low.new_tensor(-math.inf))  # so that "greater" means "at least `low`"
-    bounds = torch.stack((high, below_low), dim=1).view(-1, 1)  # (2M, 1)
-    counts = torch.zeros(2 * len(rows), dtype=torch.long, device=scores.device)
-    buffer = scores.new_empty(_BLOCK)
+    lowest, highest = (
+        scores.new_zeros(len(scores)).scatter_reduce(0, rows, targets, reduce, include_self=False)
+        for reduce in ("amin", "amax")
+    )
+    width = ((highest - lowest) / (_BINS - 2 * _MARGIN - 1)).clamp(min=2 * _REACH)
+    offset = torch.arange(_MARGIN, len(scores) * _BINS, _BINS, dtype=torch.int32, device=scores.device)  # by row
 
-    stop = 0
-    for row, size in zip(scores, (2 * torch.bincount(rows, minlength=len(scores))).tolist(), strict=True):
-        start, stop = stop, stop + size
-        for part in row.split(max(_BLOCK // size, 1)) if size else ():
-            if buffer.numel() < size * len(part):
-                buffer = scores.new_empty(size * len(part))
-            greater = buffer[: size * len(part)].view(size, len(part))
-            # Written as 0. and 1. of the scores' own type, both steps are vectorised; the sums are small, so exact.
-            torch.gt(part, bounds[start:stop], out=greater)
-            counts[start:stop] += greater.sum(1).long()
+    def bins(values: Tensor, lowest: Tensor, width: Tensor, offset: Tensor) -> Tensor:
+        """Each step is monotone also when it is rounded, so a higher bin of a row means a higher score."""
+        return values.sub(lowest).div_(width).clamp_(-_MARGIN, _BINS - _MARGIN - 1).int().add_(offset)
 
-    above, at_least = counts.view(-1, 2).unbind(1)
-    rank, begin, end = above.clone(), above.clone(), above + 1
-    tied = at_least - above > 1
-    matches_tied = tied.nonzero()[:, 0]
-    rows_tied, sizes = rows[matches_tied].unique_consecutive(return_counts=True)
-    for index, which in zip(rows_tied.tolist(), matches_tied.split(sizes.tolist()), strict=True):
-        rank[which], begin[which], end[which] = _resolve(scores[index], columns[which], above[which], high[which])
-    return Places(rank, begin, end)
+    bin_of = bins(scores, lowest[:, None], width[:, None], offset[:, None]).view(-1)
+    count = torch.bincount(bin_of, minlength=len(scores) * _BINS)
+    around = torch.zeros_like(count, dtype=torch.bool)
+    of_match = lowest[rows], width[rows], offset[rows]
+    for beside in (-_REACH, 0, _REACH):
+        around[bins(targets + beside, *of_match).long()] = True
+    near = around.index_select(0, bin_of).nonzero()[:, 0]  # (K,) the entries around matches, ascending
+    # The entries above a match, but for those around any match: these are sorted.
+    above = count.masked_fill_(around, 0).view(-1, _BINS).flip(1).cumsum(1).flip(1).view(-1)
+    above = above[bins(targets, *of_match).long()]
+
+    gallery = scores.shape[1]
+    matches = torch.searchsorted(near, rows * gallery + columns)
+    values = scores.reshape(-1)[near]
+    places, reach = _sort(values, near.div(gallery, rounding_mode="floor"), matches)
+    rank, start, end = (above + place for place in places)
+    # A chain of close scores that ends well within _REACH of its match has no more links among those not sorted.
+    for row in rows[reach > _REACH / 2].unique().tolist():
+        here = rows == row
+        whole, _ = _sort(scores[row], columns.new_zeros(gallery), columns[here])
+        rank[here], start[here], end[here] = whole
+    return Places(rank, start, end)
 
 
-def _resolve(scores: Tensor, columns: Tensor, above: Tensor, high: Tensor) -> Places:
-    """The places of matches with ties in one row: sorts what lies near them, the whole row only where it must.
+def _sort(values: Tensor, rows: Tensor, matches: Tensor) -> tuple[Places, Tensor]:
+    """The places of some entries among those of their row, by sorting; and how far from them their thresholds reach.
 
     Args:
-        scores: (N,) one row.
-        columns: (F,) the matches, ascending.
-        above: (F,) how many scores are greater than `high`, which is a little more than the match's own score.
+        values, rows: (K,) scores in the order of the gallery, and the row of each, ascending.
+        matches: (M,) int64, entries by their position in `values`.
     """
-    targets = scores[columns]
-    for reach in (_WINDOW, math.inf) if len(columns) <= _MANY else (math.inf,):
-        if reach < math.inf:
-            near = ((scores - targets[:, None]).abs() <= reach).any(0).nonzero()[:, 0]
-        else:
-            near = torch.arange(len(scores), device=scores.device)
-        values, order = scores[near].sort(descending=True, stable=True)
-        place = torch.empty_like(order)
-        place[order] = torch.arange(len(order), device=order.device)
-        place = place[torch.searchsorted(near, columns)]
-        # Thresholds: neighbours in sorted order that are CLOSE share one, so a chain of them does.
-        threshold = torch.zeros_like(order)
-        threshold[1:] = (values[:-1] - values[1:] > CLOSE).cumsum(0)
-        start = torch.searchsorted(threshold, threshold[place])
-        end = torch.searchsorted(threshold, threshold[place], right=True)
-        inside = reach - 2 * CLOSE  # a chain that ends inside the window cannot go on outside it
-        if bool(((values[start] - targets <= inside) & (targets - values[end - 1] <= inside)).all()):
-            break
-    # How many entries stand before the near ones that stand before the match.
-    outside = above - (len(values) - torch.searchsorted(values.flip(0), high, right=True))
-    return Places(outside + place, outside + start, outside + end)
+    order = values.argsort(descending=True, stable=True)
+    order = order[rows[order].argsort(stable=True)]
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    first = torch.searchsorted(rows, rows[matches])  # of the row
+    values_sorted = values[order]
+    # Neighbours in sorted order that are CLOSE share a threshold, so a chain of them does.
+    threshold = torch.zeros_like(order)
+    threshold[1:] = ((values_sorted[:-1] - values_sorted[1:] > CLOSE) | (rows[1:] > rows[:-1])).cumsum(0)
+    mine = threshold[place[matches]]
+    start, end = torch.searchsorted(threshold, mine), torch.searchsorted(threshold, mine, right=True)
+    reach = torch.maximum(values_sorted[start] - values[matches], values[matches] - values_sorted[end - 1])
+    return Places(place[matches] - first, start - first, end - first), reach
