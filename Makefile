@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 .PHONY: demo test lint format clean
 
 demo: $(INSTALLED)
-	$(BIN)/rga table 1 --run scale=demo
+	$(BIN)/rga table 1 --run scale=demo data=market1501
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
