@@ -41,9 +41,9 @@ def costs(
     """Measure the networks that configs describe: as `rga train` builds them, but with random weights and images.
 
     Parameters, FLOPs and bytes are deterministic. The bytes are those that one image more adds, without compilation, so
-    they do not depend on `batch`, and weights that autocast has cast are not among them. All networks are timed in turn,
-    in one run. `trainer.precision`, `trainer.channels_last` and `trainer.compile=true` of the configs are honoured. No
-    data and no weights are read.
+    they do not depend on `batch`, and weights that autocast has cast are not among them. All networks are timed in
+    turn, in one run; they stay in memory together. The configs' `trainer.precision`, `trainer.channels_last` and
+    `trainer.compile=true` are honoured. No data and no weights are read.
 
     Args:
         configs: resolved configs by name; the first one is the bare network.
