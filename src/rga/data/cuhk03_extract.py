@@ -7,11 +7,11 @@ an interrupted extraction goes on where it stopped.
 
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from PIL import Image
 
@@ -63,11 +63,12 @@ def extract(folder: Path, raw: Path, lists: Lists, kind: str) -> None:
         done = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f"{_PART}{uuid4().hex}"
             for name in watched(absent, f"extracting {folder.name}", len(absent)):
-                _save(Image.fromarray(file.picture(name, cells[name])), folder / name)
+                _save(Image.fromarray(file.picture(name, cells[name])), folder / name, part)
                 done += 1
-            for part in folder.glob(f"{_PART}*"):  # of those that were killed
-                part.unlink(missing_ok=True)
+            for left in folder.glob(f"{_PART}*"):  # by those that were killed
+                left.unlink(missing_ok=True)
         except OSError as error:
             raise DataError(
                 f"cannot write the pictures of {raw} into {folder}: {error}. {len(absent) - done:,} of "
@@ -113,19 +114,16 @@ def _other_kind(kind: str) -> str:
     return f"Are these the lists of the {cuhk03_lists.other(kind)} pictures?"
 
 
-def _save(image: Image.Image, path: Path) -> None:
-    """Write a picture that is there in full or not at all."""
+def _save(image: Image.Image, path: Path, part: Path) -> None:
+    """Write a picture that is there in full or not at all: under another name in its folder, then moved."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
-    handle, temporary = tempfile.mkstemp(prefix=_PART, dir=path.parent)
-    part = Path(temporary)
     try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(buffer.getbuffer())
-        part.chmod(0o644)  # mkstemp's files are private
+        part.write_bytes(buffer.getbuffer())
         part.replace(path)
     except FileNotFoundError:
         if not path.is_file():  # if so, another process has extracted everything, and tidied up
             raise
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise

@@ -70,10 +70,10 @@ def read(path: Path, kind: str) -> Lists:
     """
     from scipy.io import loadmat
 
+    if not path.is_file():
+        raise DataError(f"no {path}: it holds the lists of the {kind} pictures")
     try:
         content = loadmat(path)
-    except FileNotFoundError as error:
-        raise DataError(f"no {path}: it holds the lists of the {kind} pictures") from error
     except Exception as error:  # scipy's readers raise what they come across
         raise DataError(f"{path} cannot be read, it should be of MATLAB's version 5: {error}") from error
     try:
