@@ -227,20 +227,21 @@ def test_the_classic_protocol(root: Path) -> None:
         cuhk03.read(root, "detected", "classic")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_configs(root: Path, kind: str) -> None:
-    config = compose(
-        [f"data=cuhk03_{kind}", "data.reader.protocol=classic", "data.reader.split=2", f"data.root={root}"]
-    )
+@pytest.mark.parametrize(("name", "draws"), [("cuhk03_labeled", 0), ("cuhk03_detected_classic", 10)])
+def test_the_configs(root: Path, name: str, draws: int) -> None:
+    config = compose([f"data={name}", f"data.root={root}", *(["data.reader.split=2"] if draws else [])])
     module = instantiate(OmegaConf.create(config["data"]))
     assert isinstance(module, ReIDData)
     module.identities = 3
     module.prepare_data()
+    kind = "detected" if draws else "labeled"
     assert (root / f"images_{kind}" / "1_001_1_01.png").is_file()
+    assert not (root / f"images_{'labeled' if draws else 'detected'}").exists()
     module.setup("test")
-    assert (module.name, module.gallery_draws) == (f"cuhk03_{kind}", 10)
+    assert (module.name, module.gallery_draws) == (name, draws)
     assert module.summary["query"]["identities"] == 3
-    demo = compose([f"data=cuhk03_{kind}", "scale=demo"])["data"]
+    assert check(name, root).ok
+    demo = compose([f"data={name}", "scale=demo"])["data"]
     assert demo["root"].endswith("demo/cuhk03")
     assert "junk" not in demo["demo"]
 

@@ -54,13 +54,14 @@ def check(root: str | Path, name: str, kind: Kind, protocol: Protocol = "new", s
     """What `rga data check` says. It extracts nothing: pictures that are not files yet are read in cuhk-03.mat."""
     files = _Files.find(root, kind)
     found = files.split(protocol, split)
+    lead = f"{kind} " if protocol == "new" else f"{kind}, {protocol} "  # in what is known; the set's name says it, too
     counts = {
-        f"{kind} {part}": (len(samples), len(identities(samples)), len(cameras(samples)))
+        lead + part: (len(samples), len(identities(samples)), len(cameras(samples)))
         for part, samples in zip(PARTS, (found.train, found.query, found.gallery), strict=True)
     }
-    published = {f"{kind} {part}": counts for part, counts in PUBLISHED[kind].items()} if protocol == "new" else {}
+    published = {f"{kind} {part}": expected for part, expected in PUBLISHED[kind].items()}
     rows, source = audit.rows(files.folder, counts, published)
-    rows = [replace(row, part=row.part.removeprefix(f"{kind} ")) for row in rows]  # the set's name says which kind
+    rows = [replace(row, part=row.part.removeprefix(lead)) for row in rows]
     return audit.Report(name, Path(root), ("images", "identities", "cameras"), rows, source, files.damaged())
 
 

@@ -37,7 +37,8 @@ def missing(folder: Path, names: list[str]) -> list[str]:
     if not folder.is_dir():
         return names
     with os.scandir(folder) as entries:
-        present = {entry.name for entry in entries if entry.is_file() and entry.stat().st_size}
+        whole = (entry for entry in entries if not entry.name.startswith(_PART))  # another process may be writing
+        present = {entry.name for entry in whole if entry.is_file() and entry.stat().st_size}
     return [name for name in names if name not in present]
 
 
@@ -100,7 +101,7 @@ def source(
 def _not_there(folder: Path, raw: Path, lists: Lists, kind: str, absent: list[str]) -> str:
     """What to do about pictures that are neither extracted nor to be had."""
     if not folder.is_dir():
-        return f"no CUHK03 in {folder.parent}: neither {folder} nor {raw}, which it is made from"
+        return f"no {kind} pictures of CUHK03: there is neither {folder} nor {raw}, which it is made from"
     strangers = len({path.name for path in folder.glob("*.png")} - {*lists.names})
     return (
         f"{folder} lacks {len(absent):,} of the {len(lists.names):,} pictures that {lists.path.name} names: "
