@@ -9,7 +9,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor, distributed
 
-from rga.metrics import RetrievalMetrics, evaluate_ranking
+from rga.metrics import RetrievalMetrics, evaluate_distances, evaluate_ranking, rerank
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -52,6 +52,29 @@ def test_compute_on_cpu_and_euclidean() -> None:
     metric = RetrievalMetrics("euclidean", compute_on_cpu=True)
     metric.update(*columns)
     assert metric.compute()["map"].item() == pytest.approx(expected["map"], abs=1e-12)
+
+
+def test_reranked_figures_have_names_of_their_own_and_no_junk() -> None:
+    columns, _ = reference()
+    features, identities, cameras, is_query, index = columns
+    identities = identities.clone()
+    identities[-40:] = -1
+    metric = RetrievalMetrics()
+    metric.update(features, identities, cameras, is_query, index)
+    plain = metric.compute()
+    metric.rerank, metric._computed = True, None
+    figures = metric.compute()
+    assert {name: figures.pop(name) for name in plain} == plain
+    kept = ~is_query & (identities != -1)
+    sets = [values[part] for values in (features, identities, cameras) for part in (is_query, kept)]
+    reranked = evaluate_distances(rerank(*sets[:2]), *sets[2:]).summary()
+    assert {name: value.item() for name, value in figures.items()} == {f"rerank/{k}": v for k, v in reranked.items()}
+    metric.gallery_draws, metric._computed = 2, None
+    assert {name for name in metric.compute() if name.startswith("rerank/")} == {
+        "rerank/map",
+        "rerank/map_trapezoid",
+        "rerank/minp",
+    }
 
 
 def test_bad_batches() -> None:

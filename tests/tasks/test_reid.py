@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rga.compose import ConfigError, compose
 from rga.losses import BatchHardTriplet
-from rga.metrics import evaluate_ranking
+from rga.metrics import evaluate_distances, evaluate_ranking, rerank
 from rga.network import build
 from rga.tasks import ReID
 
@@ -82,7 +82,7 @@ def test_flip_averages_with_the_mirror_image_in_a_test_only() -> None:
     assert not torch.allclose(before, both[0])
 
 
-def tested(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, float], list[torch.Tensor]]:
+def figures_of(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, float], list[torch.Tensor]]:
     """The figures of a test of 4 queries and 60 images, and the features before and after BN and the labels."""
     task = module(**options)
     nn.init.normal_(task.neck.bias)
@@ -101,12 +101,25 @@ def tested(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, f
 
 @pytest.mark.parametrize(("feature", "other", "first"), [("after_bn", "pre_bn/", 1), ("before_bn", "post_bn/", 0)])
 def test_one_feature_has_the_plain_names(monkeypatch: pytest.MonkeyPatch, feature: str, other: str, first: int) -> None:
-    figures, (*features, identity, camera) = tested(monkeypatch, feature=feature)
+    figures, (*features, identity, camera) = figures_of(monkeypatch, feature=feature)
     labels = [part for values in (identity, camera) for part in (values[:4], values[4:])]
     for prefix, x in (("", features[first]), (other, features[1 - first])):
         expected = evaluate_ranking(x[:4], x[4:], *labels).summary()
         assert {name: figures.pop(prefix + name) for name in expected} == pytest.approx(expected, abs=1e-12)
     assert not figures
+
+
+@pytest.mark.parametrize("feature", ["after_bn", "before_bn"])
+def test_reranking_is_recorded_beside_the_plain_figures(monkeypatch: pytest.MonkeyPatch, feature: str) -> None:
+    torch.manual_seed(0)
+    plain, _ = figures_of(monkeypatch, feature=feature)
+    torch.manual_seed(0)
+    figures, (*features, identity, camera) = figures_of(monkeypatch, feature=feature, rerank=True)
+    x = features[feature == "after_bn"]
+    labels = [part for values in (identity, camera) for part in (values[:4], values[4:])]
+    expected = evaluate_distances(rerank(x[:4], x[4:]), *labels).summary()
+    assert {name: figures.pop(f"rerank/{name}") for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert figures == plain
 
 
 def test_unknown_feature() -> None:

@@ -1,6 +1,6 @@
 """Evaluation of retrieval with the Market-1501 protocol (Zheng et al., ICCV 2015), in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -77,39 +77,111 @@ def evaluate_ranking(
     """
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"unknown metric {metric!r}: choose cosine or euclidean")
-    queries, images = _features(query, gallery)
-    query_id, query_cam = _labels(query_ids, "query_ids", queries), _labels(query_cams, "query_cams", queries)
-    image_id, image_cam = _labels(gallery_ids, "gallery_ids", images), _labels(gallery_cams, "gallery_cams", images)
-    query_squares, image_squares = _squares(queries, "query"), _squares(images, "gallery")
-
-    kept = image_id != JUNK
-    if not bool(kept.all()):  # else the features are not copied
-        image_id, image_cam = image_id[kept], image_cam[kept]
-        kept = kept.to(images.device)
+    queries, images = as_features(query, gallery)
+    labels = _Labels(query_ids, gallery_ids, query_cams, gallery_cams, len(queries), len(images))
+    query_squares, image_squares = squared_lengths(queries, "query"), squared_lengths(images, "gallery")
+    if not bool(labels.kept.all()):  # else the features are not copied
+        kept = labels.kept.to(images.device)
         images, image_squares = images[kept], image_squares[kept]
-    by_identity = image_id.argsort(stable=True)
-    sorted_ids = image_id[by_identity]
 
-    chunk = chunk_rows(len(images), images.element_size(), memory)
-    buffer = images.new_empty(min(chunk, len(queries)), len(images))
-    parts = []
-    with _full_precision(images.device):
-        for start in range(0, len(queries), chunk):
-            part = slice(start, start + chunk)
-            rows, columns = _same_identity(query_id[part], by_identity, sorted_ids)
-            same_camera = query_cam[part][rows] == image_cam[columns]
-            if bool(same_camera.all()):
-                continue  # nothing to find for these queries
-            scores = buffer[: len(queries[part])]
-            _scores(queries[part], images, query_squares[part], image_squares, metric, out=scores)
-            rows_here, columns_here = rows.to(scores.device), columns.to(scores.device)
-            removed = same_camera.to(scores.device)
-            scores[rows_here[removed], columns_here[removed]] = -torch.inf
-            places = find_places(scores, rows_here[~removed], columns_here[~removed])
-            parts.append(_per_query(rows[~same_camera], Places(*(place.cpu() for place in places))))
+    def chunks() -> Iterator[Tensor]:
+        rows = chunk_rows(len(images), images.element_size(), memory)
+        buffer = images.new_empty(min(rows, len(queries)), len(images))
+        for part, squares in zip(queries.split(rows), query_squares.split(rows), strict=True):
+            scores = buffer[: len(part)]
+            with full_precision(images.device):
+                _scores(part, images, squares, image_squares, metric, out=scores)
+            yield scores
+
+    return _evaluate(chunks(), labels)
+
+
+@torch.no_grad()
+def evaluate_distances(
+    distances: Array | Iterable[Tensor],
+    query_ids: Array,
+    gallery_ids: Array,
+    query_cams: Array,
+    gallery_cams: Array,
+) -> RankingResult:
+    """`evaluate_ranking` on distances that are there, such as those of `rerank`; smaller is nearer.
+
+    Args:
+        distances: (Q, N), numpy or torch, or chunks (q, N) of its rows in order; they are not changed.
+        query_ids, gallery_ids, query_cams, gallery_cams: integers, (Q,) and (N,).
+
+    Raises:
+        ValueError: shapes that do not fit, distances that are NaN, labels that are not integers, or no query with a
+            true match.
+    """
+    if isinstance(distances, np.ndarray | Tensor):
+        distances = [torch.as_tensor(distances)]
+    labels = _Labels(query_ids, gallery_ids, query_cams, gallery_cams, len(query_ids), len(gallery_ids))
+    return _evaluate((_as_scores(chunk, labels) for chunk in distances), labels)
+
+
+def _as_scores(distances: Tensor, labels: "_Labels") -> Tensor:
+    if distances.ndim != 2 or distances.shape[1] != len(labels.kept):
+        raise ValueError(f"distances must be chunks (q, {len(labels.kept)}), not {tuple(distances.shape)}")
+    if bool(distances.isnan().any()):
+        raise ValueError("distances are NaN")
+    if not distances.is_floating_point():
+        distances = distances.double()
+    return -distances if bool(labels.kept.all()) else -distances[:, labels.kept.to(distances.device)]
+
+
+class _Labels:
+    """Who is on the images, and where: of the gallery without junk, but for `kept`, (N,) bool: what is no junk."""
+
+    def __init__(
+        self,
+        query_ids: Array,
+        gallery_ids: Array,
+        query_cams: Array,
+        gallery_cams: Array,
+        queries: int,
+        images: int,
+    ) -> None:
+        self.query_id, self.query_cam = (
+            _label(query_ids, "query_ids", queries),
+            _label(query_cams, "query_cams", queries),
+        )
+        image_id, image_cam = _label(gallery_ids, "gallery_ids", images), _label(gallery_cams, "gallery_cams", images)
+        self.kept = image_id != JUNK
+        image_id, self.image_cam = image_id[self.kept], image_cam[self.kept]
+        self._by_identity = image_id.argsort(stable=True)
+        self._sorted_ids = image_id[self._by_identity]
+
+    def same_identity(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """All pairs of one identity: the row of a query, counted from `start`; the column of an image; and whether both
+        are of the same camera. Rows ascending, then columns."""
+        query_id, query_cam = self.query_id[start:stop], self.query_cam[start:stop]
+        first = torch.searchsorted(self._sorted_ids, query_id)
+        count = torch.searchsorted(self._sorted_ids, query_id, right=True) - first
+        rows = torch.arange(len(query_id)).repeat_interleave(count)
+        within = torch.arange(len(rows)) - (count.cumsum(0) - count)[rows]
+        columns = self._by_identity[first[rows] + within]
+        return rows, columns, query_cam[rows] == self.image_cam[columns]
+
+
+def _evaluate(chunks: Iterable[Tensor], labels: _Labels) -> RankingResult:
+    """The figures from (q, N) scores of all queries in order, of which each is changed before the next is asked for."""
+    parts, start, queries = [], 0, len(labels.query_id)
+    for scores in chunks:
+        stop = start + len(scores)
+        rows, columns, same_camera = labels.same_identity(start, stop)
+        start = stop
+        if bool(same_camera.all()):
+            continue  # nothing to find for these queries
+        rows_here, columns_here, removed = (pairs.to(scores.device) for pairs in (rows, columns, same_camera))
+        scores[rows_here[removed], columns_here[removed]] = -torch.inf
+        places = find_places(scores, rows_here[~removed], columns_here[~removed])
+        parts.append(_per_query(rows[~same_camera], Places(*(place.cpu() for place in places))))
+    if start != queries:
+        raise ValueError(f"there are distances of {start} queries, but labels of {queries}")
     if not parts:
         raise ValueError(
-            f"none of the {len(queries)} queries has a true match among the {len(images)} gallery images: "
+            f"none of the {queries} queries has a true match among the {len(labels.image_cam)} gallery images: "
             "the same identity seen by another camera"
         )
     first, step, trapezoid, inverse_penalty = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -128,7 +200,8 @@ def chunk_rows(images: int, element_size: int, memory: int = MEMORY) -> int:
     return max(memory // max(images * element_size, 1), 1)
 
 
-def _features(query: Array, gallery: Array) -> tuple[Tensor, Tensor]:
+def as_features(query: Array, gallery: Array) -> tuple[Tensor, Tensor]:
+    """Both on the gallery's device, in float64 or float32."""
     images, queries = torch.as_tensor(gallery), torch.as_tensor(query)
     if queries.ndim != 2 or images.ndim != 2 or queries.shape[1] != images.shape[1]:
         shapes = f"{tuple(queries.shape)} and {tuple(images.shape)}"
@@ -138,16 +211,16 @@ def _features(query: Array, gallery: Array) -> tuple[Tensor, Tensor]:
     return queries.to(images.device, dtype), images.to(dtype)
 
 
-def _labels(labels: Array, name: str, features: Tensor) -> Tensor:
+def _label(labels: Array, name: str, count: int) -> Tensor:
     given = torch.as_tensor(labels).cpu()
-    if given.shape != (len(features),):
-        raise ValueError(f"{name} must have shape ({len(features)},), one label per feature, not {tuple(given.shape)}")
+    if given.shape != (count,):
+        raise ValueError(f"{name} must have shape ({count},), one label per feature, not {tuple(given.shape)}")
     if given.is_floating_point() and not bool((given == given.round()).all()):  # NaN is unequal to itself
         raise ValueError(f"{name} must be integers")
     return given.long()
 
 
-def _squares(features: Tensor, name: str) -> Tensor:
+def squared_lengths(features: Tensor, name: str) -> Tensor:
     """(N,) squared lengths. In parts, through one buffer: the features are never held twice."""
     squares, buffer = features.new_empty(len(features)), features.new_empty(256, features.shape[1])
     for part, out in zip(features.split(256), squares.split(256), strict=True):
@@ -160,7 +233,7 @@ def _squares(features: Tensor, name: str) -> Tensor:
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """Neither TF32 nor autocast: a training setting must not change what is measured."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -183,15 +256,6 @@ def _scores(
         torch.addmm(image_squares, queries, images.T, alpha=-2, out=out)
         for rows, squares in zip(out.split(16), query_squares.split(16), strict=True):  # few: they stay in the cache
             rows.add_(squares[:, None]).clamp_(min=0).sqrt_().neg_()
-
-
-def _same_identity(query_id: Tensor, by_identity: Tensor, sorted_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """All pairs (row of a query, column of an image) of one identity, rows ascending, then columns."""
-    start = torch.searchsorted(sorted_ids, query_id)
-    count = torch.searchsorted(sorted_ids, query_id, right=True) - start
-    rows = torch.arange(len(query_id)).repeat_interleave(count)
-    within = torch.arange(len(rows)) - (count.cumsum(0) - count)[rows]
-    return rows, by_identity[start[rows] + within]
 
 
 def _per_query(rows: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributed import all_gather_object
 from torchmetrics import Metric
 
-from rga.metrics.ranking import evaluate_ranking
+from rga.metrics.ranking import JUNK, evaluate_distances, evaluate_ranking
+from rga.metrics.reranking import rerank
 from rga.metrics.single_shot import single_gallery_shot
 
 
@@ -27,6 +28,8 @@ class RetrievalMetrics(Metric):
     Attributes:
         gallery_draws: where it is not 0, the ranks are those of `single_gallery_shot` with so many draws; the other
             figures are still those of the whole gallery.
+        rerank: whether there are also `rerank/map`, ...: the figures after `rga.metrics.rerank` with its defaults, in
+            the whole gallery (so with `gallery_draws` they have no ranks). Junk is nobody's neighbour.
     """
 
     is_differentiable = False
@@ -43,6 +46,7 @@ class RetrievalMetrics(Metric):
         super().__init__(**kwargs)
         self.metric: Literal["cosine", "euclidean"] = metric
         self.gallery_draws = 0
+        self.rerank = False
         for name in ("features", "identities", "cameras", "is_query", "index"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -83,8 +87,17 @@ class RetrievalMetrics(Metric):
         if self.gallery_draws:
             cmc = single_gallery_shot(*sets, draws=self.gallery_draws, metric=self.metric)
             result = replace(result, cmc=cmc)
+        figures = result.summary()
+        if self.rerank:
+            figures |= {f"rerank/{name}": value for name, value in self._reranked(*sets).items()}
         dtype = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        return {name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in result.summary().items()}
+        return {name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in figures.items()}
+
+    def _reranked(self, query: Tensor, gallery: Tensor, query_ids: Tensor, gallery_ids: Tensor, *cams: Tensor) -> Any:
+        kept = gallery_ids != JUNK
+        distances = rerank(query, gallery if bool(kept.all()) else gallery[kept], metric=self.metric)
+        figures = evaluate_distances(distances, query_ids, gallery_ids[kept], cams[0], cams[1][kept]).summary()
+        return {name: x for name, x in figures.items() if not (self.gallery_draws and name.startswith("rank"))}
 
     @staticmethod
     def _chosen(index: Tensor) -> Tensor:

@@ -97,6 +97,7 @@ class ReID(Task):
     def on_test_epoch_end(self) -> None:
         named = self.feature == "after_bn"
         for metric, prefix in ((self.after_bn, "" if named else "post_bn/"), (self.before_bn, "pre_bn/" * named)):
+            metric.rerank = self.rerank and not prefix
             metric.gallery_draws = self.trainer.datamodule.gallery_draws  # type: ignore[attr-defined]
             self.log_dict({prefix + name: value for name, value in metric.compute().items()}, rank_zero_only=True)
             metric.reset()
