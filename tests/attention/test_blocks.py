@@ -146,3 +146,19 @@ def test_widths_follow_the_ratios_and_stay_positive() -> None:
     assert RGASC(4, (2, 2))(torch.randn(2, 4, 2, 2)).shape == (2, 4, 2, 2)
     with pytest.raises(ValueError, match="switched off"):
         RGAS(8, (2, 2), relation=False, vision=False)
+
+
+@pytest.mark.parametrize("kind", [RGAS, RGAC, RGASC, RGACS, RGAParallel])
+def test_a_zero_last_weight_begins_with_gates_of_one_half_and_learns(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    block = kind(16, (4, 2), zero_init_last=True)
+    x = torch.randn(8, 16, 4, 2)
+    branches = 1 if kind in (RGAS, RGAC) else 2
+    torch.testing.assert_close(block.gate(x), torch.full_like(block.gate(x), 0.5**branches))
+    optimizer = torch.optim.SGD(block.parameters(), lr=1.0)
+    for _ in range(2):  # the first step moves the last weight alone
+        before = {name: parameter.clone() for name, parameter in block.named_parameters()}
+        optimizer.zero_grad()
+        block(x).square()[:4].sum().backward()
+        optimizer.step()
+    assert all(not torch.equal(before[name], parameter) for name, parameter in block.named_parameters())

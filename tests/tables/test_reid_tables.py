@@ -25,7 +25,7 @@ BLOCKS = {
     },
     "3": {"Baseline": None, "Non-local": "NonLocal", "RGA-S": "RGAS", "Non-local + RGA-S": "NonLocalRGAS"},
 }
-BLOCKS |= dict.fromkeys(("4", "5"), {"Baseline": None, "RGA-SC": "RGASC"})
+BLOCKS |= {name: {"Baseline": None, "RGA-SC": "RGASC"} for name in ("4", "5")}
 TABLES = [load(name) for name in BLOCKS]
 ROWS = [(table, row) for table in TABLES for row in table.rows if not row.literature]
 
@@ -47,15 +47,13 @@ def test_our_rows_are_those_blocks(table: Table) -> None:
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=lambda part: part.name)
 def test_each_row_is_its_block_after_the_four_stages(table: Table, row: Row, cache: Path) -> None:
-    for column in table.columns:
-        config = composed(table, row, str(column.data))
-        block = BLOCKS[table.name][row.name]
-        assert config["data"]["name"] == column.data
-        if block is None:
-            assert config["attention"] == {"block": None, "after": []}
-        else:
-            assert config["attention"]["block"]["_target_"] == f"rga.attention.{block}"
-            assert config["attention"]["after"] == [1, 2, 3, 4]
+    attention = composed(table, row, str(table.columns[0].data))["attention"]
+    block = BLOCKS[table.name][row.name]
+    if block is None:
+        assert attention == {"block": None, "after": []}
+    else:
+        assert attention["block"]["_target_"] == f"rga.attention.{block}"
+        assert attention["after"] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=lambda part: part.name)
@@ -66,10 +64,8 @@ def test_what_is_in_table_1_is_the_same_run_with_the_same_number(table: Table, r
     for place, number in paper(table, row).items():
         if place in numbers:
             assert number == numbers[place]
-    for column in table.columns:
-        if twin and column.data in {of_first.data for of_first in first.columns}:
-            data = str(column.data)
-            assert fingerprint(composed(table, row, data)) == fingerprint(composed(first, twin, data))
+    if twin and "market1501" in {column.data for column in table.columns}:
+        assert fingerprint(composed(table, row, "market1501")) == fingerprint(composed(first, twin, "market1501"))
 
 
 @pytest.mark.parametrize("name", ["4", "5"])

@@ -15,6 +15,7 @@ class RGAC(nn.Module):
         reduction, squeeze: s1 and s2 of the paper.
         relation: False is "w/o Rel.", the gate sees only the feature of a channel.
         vision: False is "w/o Vis.", the gate sees only the relations of a channel.
+        zero_init_last: all weights begin at 1/2, see `RelationAttention`.
 
     Raises:
         ValueError: in forward, if the input has another size.
@@ -29,11 +30,18 @@ class RGAC(nn.Module):
         squeeze: int = 8,
         relation: bool = True,
         vision: bool = True,
+        zero_init_last: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.size = channels, (size[0], size[1])
         self.attention = RelationAttention(
-            size[0] * size[1], channels, reduction=reduction, squeeze=squeeze, relation=relation, vision=vision
+            size[0] * size[1],
+            channels,
+            reduction=reduction,
+            squeeze=squeeze,
+            relation=relation,
+            vision=vision,
+            zero_init_last=zero_init_last,
         )
 
     def gate(self, x: Tensor) -> Tensor:

@@ -7,10 +7,18 @@ from rga.attention.spatial import RGAS
 
 
 class _Both(nn.Module):
-    def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 8, squeeze: int = 8) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        reduction: int = 8,
+        squeeze: int = 8,
+        zero_init_last: bool = False,
+    ) -> None:
         super().__init__()
-        self.spatial = RGAS(channels, size, reduction=reduction, squeeze=squeeze)
-        self.channel = RGAC(channels, size, reduction=reduction, squeeze=squeeze)
+        self.spatial = RGAS(channels, size, reduction=reduction, squeeze=squeeze, zero_init_last=zero_init_last)
+        self.channel = RGAC(channels, size, reduction=reduction, squeeze=squeeze, zero_init_last=zero_init_last)
 
 
 class RGASC(_Both):

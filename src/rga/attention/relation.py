@@ -28,6 +28,8 @@ class RelationAttention(nn.Module):
             `relation=False`, which leaves W1 a single input.
         relation: False is the paper's "w/o Rel.".
         vision: False is the paper's "w/o Vis.", without psi.
+        zero_init_last: the last BatchNorm's weight begins at 0 and not, as the authors', at 1: all weights begin at 1/2
+            instead of at random between 1/4 and 3/4, which spares the features of a network that is trained already.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RelationAttention(nn.Module):
         squeeze: int = 8,
         relation: bool = True,
         vision: bool = True,
+        zero_init_last: bool = False,
     ) -> None:
         super().__init__()
         if not (relation or vision):
@@ -60,6 +63,8 @@ class RelationAttention(nn.Module):
         self.squeeze_bn = nn.BatchNorm2d(hidden)
         self.score = nn.Linear(hidden, 1, bias=False)  # W2
         self.score_bn = nn.BatchNorm2d(1)
+        if zero_init_last:
+            nn.init.zeros_(self.score_bn.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         # A 1x1 convolution takes nodes in either order in memory as they are. Its weight is kept in two dimensions, as
