@@ -48,6 +48,7 @@ class Feature(StrEnum):
 
 class Bench(StrEnum):
     attention = "attention"
+    blocks = "blocks"
     step = "step"
     ranking = "ranking"
     data = "data"
