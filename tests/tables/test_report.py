@@ -15,6 +15,7 @@ from rga.tables import load
 from rga.tables.curves import Curve, digest, draw
 from rga.tables.record import record_table
 from rga.tables.report import BEGIN, CURVES, END, page, pictures, recorded_tables, report, with_summary
+from rga.tables.store import RESULTS
 
 ROOT = EXPERIMENTS.parent
 HOLDOUT = ("data=market1501_holdout", "backbone=tiny")
@@ -33,6 +34,11 @@ def test_what_is_committed_is_what_the_command_writes(cache: Path) -> None:
         for path in (ROOT / CURVES).glob("*.svg")
     }
     assert committed == {name: [digest(panels)] for name, (panels, _) in pictures(tables).items()}, AGAIN
+
+
+def test_what_is_committed_tells_of_no_machines_folders() -> None:
+    for path in RESULTS.glob("*.jsonl"):
+        assert not re.findall(r'"(?:/|~|[A-Za-z]:\\\\)[^"]*"', path.read_text(encoding="utf-8")), path
 
 
 @pytest.fixture
