@@ -36,7 +36,7 @@ def write_run(folder: Path, *overrides: str, classes: int = 3) -> Path:
     task = make(node.task, network=network, channels=channels, optimizer=None, schedule=None)
     task.complete({"classifier.weight": torch.empty(classes, channels)}, tuple(node.data.size))
     with torch.no_grad():
-        for _ in range(20):  # statistics that fit: else all pictures have nearly one feature
+        for _ in range(8):  # statistics that fit: else all pictures have nearly one feature
             task.train()(torch.randn(8, 3, *node.data.size))
     run = Run(config["paths"]["runs"], config)
     checkpoint = {"state_dict": task.state_dict(), "epoch": 59, "pytorch-lightning_version": lightning.__version__}

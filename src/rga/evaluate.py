@@ -16,7 +16,8 @@ def evaluate(trained: Trained) -> dict[str, Any]:
 
     Returns:
         `metrics`; and what they are of: `weights`, their `epoch`, whether they are of the `authors`' code, `network`,
-        `precision`, `data` (the name, and counts of each part), `root` and `demo`, whether the data are drawn ones.
+        `precision`, `options` of the test (`feature`, `flip`, `rerank`), `data` (the name, and counts of each part),
+        `root` and `demo`, whether the data are drawn ones.
 
     Raises:
         DataError: see the reader.
@@ -44,6 +45,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         "authors": trained.authors,
         "network": trained.network,
         "precision": config.trainer.precision,
+        "options": {name: config.task[name] for name in ("feature", "flip", "rerank") if config.task.get(name)},
         "data": data.summary,
         "root": str(data.root),
         "demo": data.demo is not None,
@@ -52,12 +54,13 @@ def evaluate(trained: Trained) -> dict[str, Any]:
 
 def text(report: dict[str, Any]) -> str:
     """A report for people."""
-    data = dict(report["data"])
+    data, options = dict(report["data"]), report["options"]
     name = f"demo data in the layout of {data.pop('name')}" if report["demo"] else data.pop("name")
     origin = ", the authors' names" * report["authors"] + f", epoch {report['epoch']}" * bool(report["epoch"])
     lines = [
         f"weights    {report['weights']}{origin}",
         f"network    {report['network']}, {report['precision']}",
+        *([f"options    {', '.join(f'{key}={value}' for key, value in options.items())}"] if options else []),
         f"data       {name} in {report['root']}",
     ]
     for part, said in data.items():

@@ -11,7 +11,7 @@ import os
 import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -54,6 +54,8 @@ def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool
     names = find(folder)
     whole = {**extractor.identity, "listing": _listing(folder, names), "folder": str(folder.absolute())}
     if not _holds(out / FEATURES, whole, folder):
+        with writing(out / "parts" / "started"):  # before the work: whether anything can be written there
+            pass
         parts = {
             out / "parts" / f"{start // _PART:06d}.safetensors": names[start : start + _PART]
             for start in range(0, len(names), _PART)
@@ -105,7 +107,7 @@ def _parts(
                 "--skip-unreadable, and start again"
             ) from error
         metadata = {**extractor.identity, "listing": _listing(folder, names), "names": json.dumps(done)}
-        with _writing(file) as target:
+        with writing(file) as target:
             target.write(save({"features": torch.cat(features)}, metadata))
 
 
@@ -116,12 +118,12 @@ def _merge(parts: Iterable[Path], out: Path, metadata: dict[str, str]) -> None:
         with safe_open(part, "pt") as file:
             names += json.loads(file.metadata()["names"])
             channels = file.get_slice("features").get_shape()[1]
-    with _writing(out / NAMES) as target:
+    with writing(out / NAMES) as target:
         target.write(json.dumps(names, indent=0).encode())
     tensor = {"dtype": "F32", "shape": [len(names), channels], "data_offsets": [0, 4 * len(names) * channels]}
     header = json.dumps({"__metadata__": metadata, "features": tensor}).encode()
     header += b" " * (-len(header) % 8)
-    with _writing(out / FEATURES) as target:
+    with writing(out / FEATURES) as target:
         target.write(struct.pack("<Q", len(header)) + header)
         for part in parts:
             target.write(load_file(part)["features"].numpy().tobytes())
@@ -160,7 +162,7 @@ def _listing(folder: Path, names: Iterable[str]) -> str:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path) -> Iterator[IO[bytes]]:
     """A file that is there in full or not at all."""
     temporary = path.with_name(f".{path.name}.writing")
     try:
@@ -171,5 +173,6 @@ def _writing(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise DataError(f"cannot write {path}: {error}") from error

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rga.data import DataError, pictures
 from rga.data.augment import Normalize
 from rga.speed import tune
+from rga.tasks import ReID
 from rga.trained import Trained
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -26,28 +27,29 @@ class Extractor:
     """Pictures to features, on one device and in the run's precision; threads decode.
 
     Args:
-        trained: a re-ID network; `task.feature` and `task.flip` of its config say which feature.
+        trained: a re-ID network, see `rga.tasks.ReID` for its options `feature` and `flip`.
 
     Attributes:
         identity: what determines a feature beside the picture, as texts by name.
+        size: (H, W) that pictures are resized to.
         channels: D.
     """
 
     def __init__(self, trained: Trained) -> None:
-        config, self.task = trained.config, trained.task
+        config, task = trained.config, trained.task
+        assert isinstance(task, ReID)
         self.size: tuple[int, int] = tuple(config.data.size)
         self.batch: int = config.data.test_batch
-        self.channels = trained.task.channels
-        self.feature, self.flip = config.task.get("feature") or "after_bn", bool(config.task.get("flip"))
+        self.channels, self.feature = task.channels, task.feature
         self.identity = {
-            "weights": digest(trained.task),
+            "weights": digest(task),
             "size": f"{self.size[0]} x {self.size[1]}",
-            "feature": f"{self.feature}{', flip averaging' if self.flip else ''}",
+            "feature": f"{task.feature}{', flip' * task.flip}",
             "precision": config.trainer.precision,
         }
         fabric = Fabric(accelerator=config.trainer.accelerator, devices=1, precision=config.trainer.precision)
-        tune(trained.task, fabric.device, config.trainer.channels_last, compile=False)
-        self.network = fabric.setup_module(trained.task)
+        tune(task, fabric.device, config.trainer.channels_last, compile=False)
+        self.network = fabric.setup_module(task)
         self.normalize, self.device = Normalize().to(fabric.device), fabric.device
 
     def __call__(self, paths: Sequence[Path], skip_unreadable: bool = False) -> Iterator[tuple[list[Path], Tensor]]:

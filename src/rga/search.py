@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rga.data import DataError, pictures
 from rga.data.progress import watched
-from rga.extract import FEATURES, Features, read
+from rga.extract import FEATURES, Features, read, writing
 from rga.features import Extractor, find
 
 # Identity and camera, as Market-1501's names have them, and those of the sets that took them over.
@@ -119,15 +119,8 @@ def draw(rankings: list[Ranking], size: tuple[int, int], file: Path) -> str:
             picture = Image.new("RGB", (width + 2 * _FRAME, height + 2 * _FRAME), colour)
             picture.paste(Image.fromarray(pictures.load(path, (height, width))), (_FRAME, _FRAME))
             sheet.paste(picture, (left, _GAP + row * cell[1]))
-    temporary = file.with_name(f".{file.name}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(temporary, format=kind(file))
-        temporary.replace(file)
-    except OSError as error:
-        raise DataError(f"cannot write {file}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(file) as target:
+        sheet.save(target, format=kind(file))
     return f"{file}" if len(rows) == len(rankings) else f"{file}: the first {len(rows)} of {len(rankings)} queries"
 
 

@@ -125,7 +125,10 @@ def _build(config: DictConfig) -> Task:
         if "weights" in node:
             node.weights = None  # the checkpoint has them
     network, channels = build(config.backbone, config.attention, config.data.size)
-    task: Task = make(config.task, network=network, channels=channels, optimizer=None, schedule=None)
+    try:
+        task: Task = make(config.task, network=network, channels=channels, optimizer=None, schedule=None)
+    except ConfigError as error:
+        raise ConfigError(f"task {config.task._target_.rpartition('.')[2]}: {error}") from error
     return task
 
 
