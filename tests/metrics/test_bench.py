@@ -8,6 +8,7 @@ import pytest
 from scipy.io import savemat
 
 from rga.bench import ranking
+from rga.data.msmt17 import PUBLISHED
 from rga.metrics import evaluate_ranking
 
 from . import textbook
@@ -15,14 +16,21 @@ from . import textbook
 
 def test_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(ranking, "_peak_memory_in_a_fresh_process", lambda *_: {"peak_mb": 1.0})
-    report = ranking.main(queries=20, gallery=200, dims=8, rounds=1)
+    report = ranking.main(size=ranking.Size.msmt17, queries=20, gallery=200, dims=8, rounds=1, timed=10)
     assert json.loads(json.dumps(report)) == report
     assert {"total_s", "product_s", "ranking_s", "ranking_speedup", "peak_mb"} <= report.keys()
-    assert "20 x 200, 8 dimensions" in capsys.readouterr().out
+    assert (report["queries"], report["timed_queries"], report["textbook_queries"]) == (20, 10, 10)
+    printed = capsys.readouterr().out
+    assert "20 x 200, 8 dimensions" in printed
+    assert "from 10 queries" in printed
+
+
+def test_sizes_are_the_published_ones() -> None:
+    assert ranking.SIZES[ranking.Size.msmt17] == (*(PUBLISHED[part][0] for part in ("query", "gallery")), 3060, 15)
 
 
 def test_peak_memory_counts_the_features() -> None:
-    labels = [label.numpy() for label in ranking.random_labels(20, 200)]
+    labels = [label.numpy() for label in ranking.random_labels(20, 200, 8, 6)]
     before, after = ranking._peak_memory(labels, 8)
     assert after >= before > 220 * 8 * 4
 

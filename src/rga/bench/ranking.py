@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,46 +25,66 @@ SLICE = 100  # queries that the textbook version ranks
 Labels = tuple[Tensor, Tensor, Tensor, Tensor]  # query_ids, gallery_ids, query_cams, gallery_cams
 
 
+class Size(StrEnum):
+    market1501 = "market1501"
+    msmt17 = "msmt17"
+
+
+# Queries, gallery images, identities, cameras.
+SIZES = {Size.market1501: (3_368, 19_732, 751, 6), Size.msmt17: (11_659, 82_161, 3_060, 15)}
+
+
 def main(
     *,
-    queries: int = 3368,
-    gallery: int = 19732,
+    size: Size = Size.market1501,
+    queries: int | None = None,
+    gallery: int | None = None,
     dims: int = 2048,
     device: str = "cpu",
     splits: Path | None = None,
     rounds: int = 3,
+    timed: int | None = None,
 ) -> dict[str, Any]:
     """Measure the ranking against the matrix product in it and against sorting every row; prints a table.
 
-    The defaults are Market-1501's size; MSMT17's is 11659 x 82161. Medians over `rounds` interleaved rounds.
+    Medians over `rounds` interleaved rounds. The matrix product is common to all ways of ranking, so it is in both
+    sides of one ratio, and in none of the other.
 
     Args:
-        queries, gallery, dims: how many random features, of which length.
+        size: the data set whose numbers of images, identities and cameras there are.
+        queries, gallery, dims: other numbers of random features, their length.
         device: where they lie.
         splits: a folder with market1501_{queryID,queryCam,testID,testCam}.mat, whose identities and cameras (and
-            counts) are used; without it, 26 gallery images per identity over 6 cameras and no junk.
+            counts) are used; without it, they are drawn evenly, and there is no junk.
         rounds: how often everything is timed.
+        timed: queries that are timed, for all of which the seconds are given; without it all are timed. The memory
+            always is that of all.
 
     Returns:
         The figures of the table: seconds, ratios, and peak memory in MB (on the CPU that of a fresh process, the
         features and torch included; on a GPU what torch has allocated there).
     """
-    if rounds < 1:
-        raise ValueError("rounds must be at least 1")
-    labels = random_labels(queries, gallery) if splits is None else market_labels(splits)
+    if rounds < 1 or (timed is not None and timed < 1):
+        raise ValueError("rounds and timed must be at least 1")
+    many, images_there, identities, cameras = SIZES[size]
+    queries, gallery = queries or many, gallery or images_there
+    labels = random_labels(queries, gallery, identities, cameras) if splits is None else market_labels(splits)
     queries, gallery = len(labels[0]), len(labels[1])
     where = torch.device(device)
     memory = _peak_memory_in_a_fresh_process(labels, dims) if where.type == "cpu" else {}
 
     query, images = random_features(queries, dims, where, seed=0), random_features(gallery, dims, where, seed=1)
     taking_part = images[(labels[1] != JUNK).to(where)]
-    rows = min(queries, SLICE)
+    timed = min(queries, timed or queries)
+    some, some_labels = query[:timed], (labels[0][:timed], labels[1], labels[2][:timed], labels[3])
+    rows = min(timed, SLICE)
     scores = (query[:rows] @ images.T).cpu().numpy()
     arrays = [label.numpy() for label in (labels[0][:rows], labels[1], labels[2][:rows], labels[3])]
     seconds: dict[str, list[float]] = {"total": [], "product": [], "textbook": []}
     for _ in range(rounds):
-        seconds["total"].append(_seconds(lambda: evaluate_ranking(query, images, *labels), where))
-        seconds["product"].append(_seconds(lambda: _product(query, taking_part), where))
+        scale = queries / timed
+        seconds["total"].append(_seconds(lambda: evaluate_ranking(some, images, *some_labels), where) * scale)
+        seconds["product"].append(_seconds(lambda: _product(some, taking_part), where) * scale)
         seconds["textbook"].append(_seconds(lambda: textbook(scores, *arrays), where) * queries / rows)
     total, product, sorting = (statistics.median(seconds[name]) for name in ("total", "product", "textbook"))
     ranking = max(statistics.median(map(float.__sub__, seconds["total"], seconds["product"])), 1e-9)
@@ -80,6 +101,7 @@ def main(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "rounds": rounds,
+        "timed_queries": timed,
         "total_s": total,
         "product_s": product,
         "ranking_s": ranking,
@@ -116,15 +138,14 @@ def textbook(
     return _Curve(float(np.mean(first)), float(np.mean(precision)))
 
 
-def random_labels(queries: int, gallery: int) -> Labels:
-    """26 gallery images per identity over 6 cameras: about Market-1501's and MSMT17's density of matches."""
+def random_labels(queries: int, gallery: int, identities: int, cameras: int) -> Labels:
+    """Identities and cameras drawn evenly: about 26 gallery images per identity, as Market-1501 and MSMT17 have."""
     generator = torch.Generator().manual_seed(2)
 
     def draw(count: int, most: int) -> Tensor:
         return torch.randint(1, most + 1, (count,), generator=generator)
 
-    identities = max(gallery // 26, 1)
-    return draw(queries, identities), draw(gallery, identities), draw(queries, 6), draw(gallery, 6)
+    return draw(queries, identities), draw(gallery, identities), draw(queries, cameras), draw(gallery, cameras)
 
 
 def market_labels(folder: Path) -> Labels:
@@ -155,11 +176,14 @@ def _product(query: Tensor, images: Tensor) -> None:
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
+    """On one thread of a processor the process's own seconds: a busy machine does not change the ratios."""
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
+    start = clock()
     call()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _peak_memory_in_a_fresh_process(labels: Labels, dims: int) -> dict[str, float]:
@@ -187,7 +211,8 @@ def _peak_bytes() -> float:
 
 def _print(report: dict[str, Any]) -> None:
     size = f"{report['queries']:,} x {report['gallery']:,}, {report['dims']:,} dimensions"
-    table = Table(title=f"Ranking {size}, {report['device']}, {report['threads']} threads")
+    part = f"; from {report['timed_queries']:,} queries" if report["timed_queries"] < report["queries"] else ""
+    table = Table(title=f"Ranking {size}, {report['device']}, {report['threads']} threads{part}")
     table.add_column("")
     table.add_column("seconds", justify="right")
     table.add_column("against the textbook", justify="right")
