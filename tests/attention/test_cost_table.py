@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from typer.testing import CliRunner
 
 import rga.backbones.trunks
 from rga.attention import SE
 from rga.bench.cost import Cost, costs
+from rga.bench.memory import saved_bytes
 from rga.cli import app
 from rga.compose import ConfigError, compose
 from rga.runs import Run
@@ -127,8 +130,17 @@ def test_precision_and_memory_format() -> None:
 
 
 def test_the_bare_network_must_work() -> None:
-    with pytest.raises(ConfigError, match=r"attention=none: .*stages 1 to 4"):
+    with pytest.raises(ConfigError, match=r"without attention .*stages 1 to 4"):
         measure("se", overrides=[*DEMO, "attention.after=[7]"])
+
+
+def test_what_was_counted_is_freed() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Sigmoid())
+    outputs: list[StorageWeakRef] = []
+    for layer in network:
+        layer.register_forward_hook(lambda _, x, y: outputs.append(StorageWeakRef(y.untyped_storage())))
+    assert saved_bytes(network, torch.randn(2, 3, 5, 5)) > 0
+    assert all(storage.expired() for storage in outputs)
 
 
 @pytest.fixture

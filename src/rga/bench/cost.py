@@ -76,7 +76,7 @@ def costs(
             _timed({name: network}, {name: step}, 1, training=True)
         except (ValueError, RuntimeError) as error:  # out of memory is a RuntimeError
             if not networks:
-                raise ConfigError(f"attention={name}: {error}") from error
+                raise ConfigError(f"the network without attention cannot be measured: {error}") from error
             cost = replace(cost, problem=str(error).partition("\n")[0])
         else:
             networks[name], forwards[name], steps[name] = network, forward, step
