@@ -9,6 +9,7 @@ from rga.compose import ConfigError
 from rga.runs import RESULT, Run
 from rga.tables import Cell, Filled, load
 from rga.tables import fill as fill_table
+from rga.tables.render import render, sources
 
 TABLE = load("7", Path(__file__).parent)
 Recorder = Callable[..., Run]
@@ -96,6 +97,31 @@ def test_another_network_is_not_compared(record: Recorder, fill: Fill) -> None:
     found = cell(fill("backbone=tiny"), "Baseline")
     assert found.ours == pytest.approx(90.0)
     assert found.delta is None
+
+
+@pytest.mark.parametrize("override", ["recipe.epochs=3", "data.size=[128,64]", "backbone.weights=null"])
+def test_another_budget_is_stated_and_not_compared(record: Recorder, fill: Fill, override: str) -> None:
+    record("attention=none", override, rank1=0.9, map=0.8)
+    filled = fill(override)
+    assert cell(filled, "Baseline").ours == pytest.approx(90.0)
+    assert cell(filled, "Baseline").delta is None
+    (source,) = sources(filled)
+    assert "scale paper" not in source
+    words = {
+        "recipe": "3 epochs at 256 x 128, weights",
+        "data": "600 epochs at 128 x 64, weights",
+        "backbone": "scratch",
+    }
+    assert words[override.partition(".")[0]] in source
+
+
+def test_a_table_of_our_own_has_no_paper(cache: Path) -> None:
+    filled = fill_table(load("7s"), recorded_only=True)
+    assert not any(column.of_the_paper for column in filled.columns)
+    assert {cell.paper for cell in filled.cells} == {None}
+    printed = render(filled, "text")
+    assert "ours: data cifar10, cifar100, network resnet20, 8 epochs at 32 x 32, from scratch\n" in printed
+    assert "paper" not in printed.split("\n\n")[1]
 
 
 def test_weights_from_a_file_and_other_paths_are_still_compared(record: Recorder, fill: Fill) -> None:

@@ -18,6 +18,7 @@ import rga.launcher
 from rga.compose import ConfigError
 from rga.runs import Run, find_results, fingerprint
 from rga.tables import Filled, Table, fill, load
+from rga.tables.record import record as record_words
 from rga.tables.record import record_table
 from rga.tables.run import run_missing
 from rga.tables.store import read_records, record_of, results, thinned
@@ -242,6 +243,13 @@ def test_drawn_data_are_not_recorded(record: Recorder, table: Table, small_conf:
     with pytest.raises(ConfigError, match="drawn data"):
         record_table(table, ["scale=demo"], small_conf)
     assert not table.results.exists()
+
+
+def test_the_command_needs_a_table_for_overrides_that_choose_runs() -> None:
+    with pytest.raises(ConfigError, match=r"of which table. rga record N data=camvid"):
+        record_words(["data=camvid"])
+    with pytest.raises(ConfigError, match="there is no table 99"):
+        record_words(["99"])
 
 
 @pytest.mark.parametrize(("commit", "message"), [(None, "not known"), ("0c030e0-dirty", "not committed")])
