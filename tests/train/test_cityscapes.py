@@ -10,7 +10,9 @@ from PIL import Image
 
 from rga.compose import ConfigError
 from rga.data import DataError, cityscapes
+from rga.evaluate import evaluate
 from rga.predict import predict
+from rga.trained import load
 from train import command as cli
 from train.command import CIFAR, SCENES, kill_after_a_checkpoint, only_result, what_counts
 
@@ -33,6 +35,14 @@ def test_the_record_says_what_was_done(finished: Path) -> None:
     assert ["val/miou" in entry for entry in result["curve"]] == [False, True, False, True]
     assert {"loss", "main", "auxiliary"} <= result["curve"][0].keys()
     assert result["data"]["val"]["images"] == 2
+
+
+def test_tested_again_it_gives_the_same(finished: Path) -> None:
+    """And not the same where the images are looked at in another way."""
+    (folder,) = finished.glob("*/0")
+    expected = only_result(finished)["metrics"]
+    assert evaluate(load(folder))["metrics"] == pytest.approx(expected, abs=1e-6)
+    assert evaluate(load(folder, ["task.mirror=true"]))["metrics"] != pytest.approx(expected, abs=1e-6)
 
 
 def test_killed_and_started_again_it_ends_the_same(finished: Path) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from rga.evaluate import evaluate
+from rga.trained import load
 from train.command import kill_after_a_checkpoint, only_result, train, what_counts
 
 
@@ -25,6 +27,11 @@ def test_the_record_says_what_was_done(finished: Path) -> None:
     (folder,) = finished.glob("*/0")
     assert folder.parent.name == result["fingerprint"]
     assert {"last.ckpt", "train.log", "csv"} <= {path.name for path in folder.iterdir()}
+
+
+def test_tested_again_it_gives_the_same(finished: Path) -> None:
+    (folder,) = finished.glob("*/0")
+    assert evaluate(load(folder))["metrics"] == pytest.approx(only_result(finished)["metrics"], abs=1e-6)
 
 
 def test_a_finished_run_is_not_repeated(finished: Path) -> None:
