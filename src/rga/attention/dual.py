@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention.pairs import attend
+
 
 class DANet(nn.Module):
     """Dual attention: x + alpha P(x) + beta C(x), (B, C, H, W) -> the same shape.
@@ -19,7 +21,7 @@ class DANet(nn.Module):
       results for the classifier. As a block that keeps the shape, it is the sum of both with x counted once.
     * The authors' code takes the softmax of (maximum - energy) in C, the opposite sign; this is the equation.
     * Nothing in the numbers: q, k and v are one convolution, and both attentions are PyTorch's fused one, without the
-      N x N and the C x C matrix in memory where a fused kernel exists.
+      N x N and the C x C matrix in memory where a fused kernel exists (the first on large maps, see `attend`).
 
     Args:
         channels: C.
@@ -29,7 +31,7 @@ class DANet(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 8) -> None:
         super().__init__()
-        self.channels, self.width = channels, max(channels // reduction, 1)
+        self.width = max(channels // reduction, 1)
         self.embed = nn.Conv2d(channels, 2 * self.width + channels, 1)  # q, k, v
         self.alpha = nn.Parameter(torch.zeros(()))  # of dimension 0, which does not widen bfloat16
         self.beta = nn.Parameter(torch.zeros(()))
@@ -37,16 +39,9 @@ class DANet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # In one memory format with x, to which they are added.
         layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
-        position = self._position(x).contiguous(memory_format=layout)
+        position = attend(self.embed(x), self.width)
         channel = self._channel(x).contiguous(memory_format=layout)
         return x + (self.alpha * position + self.beta * channel)
-
-    def _position(self, x: Tensor) -> Tensor:
-        # The fused kernels want the channels of a node next to each other; a channels_last map is not copied for it.
-        nodes = self.embed(x).flatten(2).transpose(1, 2).contiguous()  # (B, N, 2D + C)
-        query, key, value = nodes.unsqueeze(1).split([self.width, self.width, self.channels], dim=3)
-        y = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # one head, (B, 1, N, C)
-        return y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])
 
     @staticmethod
     def _channel(x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The embedded-Gaussian non-local block, and RGA-S behind it."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from rga.attention.pairs import attend
 from rga.attention.spatial import RGAS
 
 
@@ -16,8 +16,8 @@ class NonLocal(nn.Module):
     block does not; it divides theta . phi by sqrt(C//2), the paper's formula and this block do not; it has biases,
     which start at 0 and of which only theta's changes what the block can compute (phi's cancels in the softmax, those
     of g and W_z in the BatchNorm). Its initialisation, a normal distribution with deviation 0.01, is kept. theta, phi
-    and g are one convolution here, and the attention is PyTorch's fused one: the same numbers to rounding, without the
-    N x N matrix in memory where a fused kernel exists.
+    and g are one convolution here, and on large maps the attention is PyTorch's fused one: the same numbers to
+    rounding, without the N x N matrix in memory where a fused kernel exists (see `attend`).
 
     Args:
         channels: C.
@@ -35,13 +35,7 @@ class NonLocal(nn.Module):
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The fused kernels want the channels of a node next to each other; a channels_last map is not copied for it.
-        nodes = self.embed(x).flatten(2).transpose(1, 2).contiguous()  # (B, N, 3D)
-        theta, phi, g = nodes.unsqueeze(1).split(self.width, dim=3)  # one head, (B, 1, N, D)
-        y = F.scaled_dot_product_attention(theta, phi, g, scale=1.0)
-        y = y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])  # (B, D, H, W), channels_last
-        y = y.contiguous() if x.is_contiguous() else y  # in one memory format with x, to which it is added
-        return x + self.norm(self.project(y))
+        return x + self.norm(self.project(attend(self.embed(x), self.width)))
 
 
 class NonLocalRGAS(nn.Module):
