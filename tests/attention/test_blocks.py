@@ -151,8 +151,8 @@ def test_widths_follow_the_ratios_and_stay_positive() -> None:
 @pytest.mark.parametrize("kind", [RGAS, RGAC, RGASC, RGACS, RGAParallel])
 def test_a_zero_last_weight_begins_with_gates_of_one_half_and_learns(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    block = kind(16, (4, 2), zero_init_last=True)
-    x = torch.randn(8, 16, 4, 2)
+    block = kind(16, (4, 2), zero_init_last=True).double()
+    x = torch.randn(8, 16, 4, 2, dtype=torch.float64)
     branches = 1 if kind in (RGAS, RGAC) else 2
     torch.testing.assert_close(block.gate(x), torch.full_like(block.gate(x), 0.5**branches))
     optimizer = torch.optim.SGD(block.parameters(), lr=1e-3)
