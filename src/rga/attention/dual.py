@@ -45,5 +45,8 @@ class DANet(nn.Module):
 
     @staticmethod
     def _channel(x: Tensor) -> Tensor:
-        maps = x.flatten(2).contiguous().unsqueeze(1)  # one head, (B, 1, C, N)
-        return F.scaled_dot_product_attention(maps, maps, maps, scale=1.0).squeeze(1).unflatten(2, x.shape[2:])
+        maps = x.flatten(2).contiguous()  # (B, C, N)
+        if x.shape[1] <= maps.shape[2]:  # the matrix is no larger than x: faster than computing it again for backward
+            return ((maps @ maps.transpose(1, 2)).softmax(2) @ maps).view(x.shape)
+        heads = maps.unsqueeze(1)  # one head, (B, 1, C, N)
+        return F.scaled_dot_product_attention(heads, heads, heads, scale=1.0).view(x.shape)

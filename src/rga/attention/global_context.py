@@ -31,4 +31,7 @@ class GC(nn.Module):
         nn.init.zeros_(self.context.mlp_add.fc2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.context(x)
+        # As timm's, in matrix products that take the map as it lies.
+        attention = self.context.conv_attn(x).flatten(2).softmax(2)  # (B, 1, N)
+        context = x.flatten(2) @ attention.transpose(1, 2)  # (B, C, 1)
+        return x + self.context.mlp_add(context.unsqueeze(3))
