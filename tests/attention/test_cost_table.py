@@ -87,7 +87,7 @@ def test_a_block_without_parameters(small: dict[str, Cost]) -> None:
     parameters, flop, kept = added(small, "simam")
     assert (parameters, flop) == (0, 0)
     assert kept > 0
-    assert all(cost.forward_s > 0 and cost.step_s > 0 for cost in small.values())
+    assert all(cost.forward > 0 and cost.step > 0 for cost in small.values())
 
 
 def test_what_a_network_changes_of_a_block_counts() -> None:
@@ -101,11 +101,11 @@ def test_segmentation_and_a_block_that_is_refused() -> None:
     width, channels, reduced = 64, 128, 8  # of the demo's head and of the features, beside which SE's stand
     se = 2 * channels * reduced + reduced + channels
     assert found["se"].parameters - found["none"].parameters == se + 3 * 3 * channels * width
-    assert found["se"].step_s is not None
+    assert found["se"].step is not None
     assert found["danet"].problem is not None
     assert "DANet is none" in found["danet"].problem
     assert found["danet"].parameters is None
-    assert found["danet"].step_s is None
+    assert found["danet"].step is None
 
 
 def test_out_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_out_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["se"].problem == "out of memory"
     assert found["se"].parameters == found["none"].parameters + sum(2 * c * (c // 16) + c // 16 + c for c, _ in STAGES)
     assert found["se"].saved_bytes is None
-    assert found["simam"].step_s is not None
+    assert found["simam"].step is not None
 
 
 def test_precision_and_memory_format() -> None:

@@ -90,8 +90,12 @@ def test_table_1_has_the_rows_of_the_paper() -> None:
 
 
 def test_a_run_knows_its_cells(cache: Path) -> None:
+    tables = ["1", "2", "4", "zoo"]
     assert cells_of(compose(["attention=rga_sc", "seed=3", "backbone.weights=/x/resnet50.pth"])) == [
-        "table 1: RGA-SC, Market1501"
+        f"table {name}: RGA-SC, Market1501" for name in tables
     ]
-    assert cells_of(compose(["attention=none", "scale=demo"])) == ["table 1: Baseline, Market1501"]
+    tables.insert(2, "3")
+    assert cells_of(compose(["attention=none", "scale=demo"])) == [
+        f"table {name}: Baseline, Market1501" for name in tables
+    ]
     assert cells_of(compose(["recipe.epochs=3"])) == []

@@ -1,9 +1,10 @@
 """What attention costs: parameters, FLOPs, memory and time of networks with a block, side by side."""
 
 import copy
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import get_class
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rga.bench.memory import saved_bytes
 from rga.bench.setting import autocast
-from rga.bench.timing import interleaved, medians
+from rga.bench.timing import interleaved
 from rga.compose import ConfigError
 from rga.network import build, make
 from rga.speed import tune
@@ -30,8 +31,10 @@ class Cost:
     parameters: int | None = None  # without the classifier of re-ID and classification
     flop: int | None = None  # of a forward, per image: 2 per multiply-add of convolutions and matrix products
     saved_bytes: int | None = None  # that a forward keeps for its backward, of each image
-    forward_s: float | None = None  # median seconds of a batch in evaluation mode, without gradients
-    step_s: float | None = None  # median seconds of forward, backward and plain SGD of a batch in training mode
+    forward: float | None = None  # time in evaluation mode without gradients, relative to the bare network's
+    step: float | None = (
+        None  # time of forward, backward and plain SGD in training mode, relative to the bare network's
+    )
     problem: str | None = None
 
 
@@ -41,23 +44,21 @@ def costs(
     """Measure the networks that configs describe: as `rga train` builds them, but with random weights and images.
 
     Parameters, FLOPs and bytes are deterministic. The bytes are those that one image more adds, without compilation, so
-    they do not depend on `batch`, and weights that autocast has cast are not among them. All networks are timed in
-    turn, in one run; they stay in memory together. The configs' `trainer.precision`, `trainer.channels_last` and
+    they do not depend on `batch`, and weights that autocast has cast are not among them. Every network is timed beside
+    the bare one, in turn; the times are medians of the ratios of two neighbours, as a machine's speed drifts. The configs' `trainer.precision`, `trainer.channels_last` and
     `trainer.compile=true` are honoured. No data and no weights are read.
 
     Args:
         configs: resolved configs by name; the first one is the bare network.
         device: cpu, cuda, cuda:1, ...
         batch: images that are timed at once.
-        rounds: how often everything is timed.
+        rounds: how often each pair is timed.
 
     Raises:
         ConfigError: the bare network cannot be measured. Where another one cannot, its `problem` says why.
     """
     found: dict[str, Cost] = {}
-    networks: dict[str, nn.Module] = {}
-    forwards: dict[str, Callable[[], None]] = {}
-    steps: dict[str, Callable[[], None]] = {}
+    bare: _Timed | None = None
     for name, config in configs.items():
         dtype, trainer = dtype_of(config), config["trainer"]
         cost = Cost()
@@ -71,19 +72,16 @@ def costs(
                 fewer, more = (saved_bytes(network.train(), images[:count].clone()) for count in _FEW)
             cost = replace(cost, saved_bytes=more - fewer)
             tune(network, images.device, trainer["channels_last"], trainer["compile"] is True)
-            forward, step = _calls(network, images[:batch], dtype)
-            _timed({name: network}, {name: forward}, 1, training=False)  # it warms up, and shows whether it works
-            _timed({name: network}, {name: step}, 1, training=True)
+            this = _Timed(network, *_calls(network, images[:batch], dtype))
+            bare = bare or this
+            cost = replace(cost, forward=_relative(this, bare, rounds, training=False))
+            cost = replace(cost, step=_relative(this, bare, rounds, training=True))
         except (ValueError, RuntimeError) as error:  # out of memory is a RuntimeError
-            if not networks:
+            if not found:
                 raise ConfigError(f"the network without attention cannot be measured: {error}") from error
             cost = replace(cost, problem=str(error).partition("\n")[0])
-        else:
-            networks[name], forwards[name], steps[name] = network, forward, step
         found[name] = cost
-    forward_s = _timed(networks, forwards, rounds, training=False)
-    step_s = _timed(networks, steps, rounds, training=True)
-    return {name: replace(cost, forward_s=forward_s.get(name), step_s=step_s.get(name)) for name, cost in found.items()}
+    return found
 
 
 def network_of(config: Mapping[str, Any]) -> nn.Module:
@@ -131,15 +129,24 @@ def _calls(network: nn.Module, images: Tensor, dtype: str) -> tuple[Callable[[],
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)  # an auxiliary head's beside the head's
         torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
         optimizer.step()
-        optimizer.zero_grad()  # the gradients of all networks at once would be gigabytes
+        optimizer.zero_grad()
 
     return forward, step
 
 
-def _timed(
-    networks: Mapping[str, nn.Module], calls: Mapping[str, Callable[[], None]], rounds: int, *, training: bool
-) -> dict[str, float]:
-    """Median seconds of each call, interleaved, with all networks in one mode."""
-    for network in networks.values():
-        network.train(training)
-    return medians(interleaved(calls, rounds, warmup=0))
+class _Timed(NamedTuple):
+    network: nn.Module
+    forward: Callable[[], None]
+    step: Callable[[], None]
+
+
+def _relative(this: _Timed, bare: _Timed, rounds: int, *, training: bool) -> float:
+    """How many times as long as the bare network's it takes: 1 for the bare network itself."""
+    calls = {}
+    for name, timed in {"bare": bare, "this": this}.items():
+        timed.network.train(training)
+        calls[name] = timed.step if training else timed.forward
+    seconds = interleaved(calls, rounds)
+    if this is bare:
+        return 1.0
+    return statistics.median(mine / its for mine, its in zip(seconds["this"], seconds["bare"], strict=True))

@@ -54,7 +54,8 @@ def sources(filled: Filled) -> list[str]:
 
 def notes(filled: Filled) -> list[str]:
     """What is told above the table."""
-    lines = sources(filled)
+    lines = [f"protocol: {filled.table.protocol}"] if filled.table.protocol else []
+    lines += sources(filled)
     if filled.overrides:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):

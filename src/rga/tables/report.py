@@ -117,7 +117,6 @@ def _section(filled: Filled) -> list[str]:
     shown = _narrowed(filled, filled.lines, found | papers)
     command = " ".join(["rga table", filled.table.name, *filled.overrides])
     about = [*notes(replace(shown, overrides=())), f"source: {filled.table.source}", f"command: `{command}`"]
-    about += [f"protocol: {filled.table.protocol}"] if filled.table.protocol else []
     lines += [f"- {line}" for line in (*about, *origin(shown.entries))]
     lines += ["", *markdown_rows(shown, mark=""), "", *below, *runs(shown), ""]
     for column in filled.columns:
