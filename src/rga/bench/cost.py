@@ -45,8 +45,9 @@ def costs(
 
     Parameters, FLOPs and bytes are deterministic. The bytes are those that one image more adds, without compilation, so
     they do not depend on `batch`, and weights that autocast has cast are not among them. Every network is timed beside
-    the bare one, in turn; the times are medians of the ratios of two neighbours, as a machine's speed drifts. The configs' `trainer.precision`, `trainer.channels_last` and
-    `trainer.compile=true` are honoured. No data and no weights are read.
+    the bare one, in turn; times are medians of the ratios of two neighbours, as a machine's speed drifts. The configs'
+    `trainer.precision`, `trainer.channels_last` and `trainer.compile=true` are honoured. No data and no weights are
+    read.
 
     Args:
         configs: resolved configs by name; the first one is the bare network.

@@ -139,7 +139,8 @@ def _title(setting: Mapping[str, Any], figures: _Figures) -> str:
 def _source(setting: Mapping[str, Any]) -> str:
     return (
         "per image: GFLOP of a forward (2 per multiply-add), MB (1e6 bytes) kept for the backward; relative to none: "
-        f"forward (evaluation) and step (forward, backward, SGD), each timed beside it, medians of {setting['rounds']} rounds"
+        "forward (evaluation) and step (forward, backward, SGD), each timed beside none, "
+        f"medians of {setting['rounds']} rounds"
     )
 
 
