@@ -32,9 +32,7 @@ class Cost:
     flop: int | None = None  # of a forward, per image: 2 per multiply-add of convolutions and matrix products
     saved_bytes: int | None = None  # that a forward keeps for its backward, of each image
     forward: float | None = None  # time in evaluation mode without gradients, relative to the bare network's
-    step: float | None = (
-        None  # time of forward, backward and plain SGD in training mode, relative to the bare network's
-    )
+    step: float | None = None  # the same for forward, backward and plain SGD in training mode
     problem: str | None = None
 
 
