@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iter
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
-    return write_run(folder, *SMALL)
+    return write_run(folder, *SMALL, dtype=torch.float64)
 
 
 def snapshot(folder: Path) -> dict[str, int]:

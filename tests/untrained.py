@@ -27,14 +27,18 @@ CIFAR = [
 ]
 
 
-def write_run(folder: Path, *overrides: str, classes: int = 3) -> Path:
-    """Write `folder/runs/<fingerprint>/0`, whose data are drawn in `folder/data` when they are needed."""
+def write_run(folder: Path, *overrides: str, classes: int = 3, dtype: torch.dtype = torch.float32) -> Path:
+    """Write `folder/runs/<fingerprint>/0`, whose data are drawn in `folder/data` when they are needed.
+
+    The features of an untrained network lie close together: where their order counts, take double precision.
+    """
     config = compose([*overrides, f"paths.runs={folder / 'runs'}", f"paths.data={folder / 'data'}"])
     node = OmegaConf.create(config)
     torch.manual_seed(0)
     network, channels = build(node.backbone, node.attention, node.data.size)
     task = make(node.task, network=network, channels=channels, optimizer=None, schedule=None)
     task.complete({"classifier.weight": torch.empty(classes, channels)}, tuple(node.data.size))
+    task.to(dtype)
     with torch.no_grad():
         for _ in range(8):  # statistics that fit: else all pictures have nearly one feature
             task.train()(torch.randn(8, 3, *node.data.size))
