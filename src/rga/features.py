@@ -1,7 +1,6 @@
 """Features of pictures by a trained re-ID network: what `rga extract` and `rga search` are made of."""
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from rga.data import DataError, pictures
 from rga.data.augment import Normalize
+from rga.data.store import threads
 from rga.speed import tune
 from rga.tasks import ReID
 from rga.trained import Trained
@@ -58,7 +58,7 @@ class Extractor:
         Raises:
             DataError: a picture does not decode, unless such are skipped.
         """
-        with ThreadPoolExecutor(_threads()) as pool:
+        with ThreadPoolExecutor(threads()) as pool:
             waiting: deque[list[tuple[Path, Future[NDArray[np.uint8]]]]] = deque()
             try:
                 for start in range(0, len(paths), self.batch):
@@ -118,7 +118,3 @@ def digest(module: nn.Module) -> str:
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return state.hexdigest()[:20]
-
-
-def _threads() -> int:
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

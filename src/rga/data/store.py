@@ -97,7 +97,7 @@ def enlarged(size: tuple[int, int]) -> tuple[int, int]:
 
 def stored_size(paths: Sequence[Path], size: tuple[int, int]) -> tuple[int, int]:
     """The size in which the images are stored: their own where they share one that is not too large."""
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         shapes = set(pool.map(pictures.shape, paths))
     limit = enlarged(size)
     own = shapes.pop() if len(shapes) == 1 else None
@@ -108,7 +108,7 @@ def _decode(paths: Sequence[Path], size: tuple[int, int]) -> Iterator[NDArray[np
     """The images in the order of `paths`, each (3, H, W)."""
 
     def decoded() -> Iterator[NDArray[np.uint8]]:
-        with ThreadPoolExecutor(_threads()) as pool:  # decoding releases the interpreter's lock
+        with ThreadPoolExecutor(threads()) as pool:  # decoding releases the interpreter's lock
             for start in range(0, len(paths), _CHUNK):
                 chunk = paths[start : start + _CHUNK]
                 yield from pool.map(lambda path: pictures.load(path, size).transpose(2, 0, 1), chunk)
@@ -167,5 +167,6 @@ def _key(paths: Sequence[Path], size: Sequence[int]) -> str:
     return hashlib.sha256(json.dumps([_FORMAT, list(size), listing]).encode()).hexdigest()[:20]
 
 
-def _threads() -> int:
+def threads() -> int:
+    """How many threads decode pictures."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
