@@ -53,7 +53,7 @@ def test_the_head_sees_the_features_and_beside_them_the_blocks_result() -> None:
     network(images())
     features = trunk().eval()(images())
     assert features.shape == (2, 24, 9, 13)
-    assert network.block.built == (24, (9, 13))
+    assert network.attention.built == (24, (9, 13))
     assert network.head.built == (48, CLASSES)
     assert torch.equal(network.head.x, torch.cat([features, 2 * features], dim=1))
 

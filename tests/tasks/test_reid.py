@@ -1,5 +1,6 @@
 """The re-ID module against the description of the recipe."""
 
+from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,22 @@ def test_neck_and_classifier_have_no_bias_to_learn() -> None:
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert id(task.neck.bias) not in trained
     assert trained == {id(p) for p in task.parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("factor", [1.0, 10.0])
+def test_attention_may_have_a_learning_rate_of_its_own(factor: float) -> None:
+    stage, attention = nn.Conv2d(3, 24, 3), nn.Conv2d(24, 24, 1)
+    task = ReID(
+        network=nn.Sequential(OrderedDict(layer1=nn.Sequential(OrderedDict(stage=stage, attention=attention)))),
+        channels=24,
+        optimizer=partial(torch.optim.Adam, lr=8e-4),
+        schedule=lambda epoch: 0.5,
+        attention_lr=factor,
+    )
+    (optimizer,), _ = task.configure_optimizers()
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rates[id(p)] for p in attention.parameters()] == pytest.approx(2 * [4e-4 * factor])
+    assert [rates[id(p)] for p in (*stage.parameters(), task.neck.weight)] == pytest.approx(3 * [4e-4])
 
 
 def test_losses_are_those_of_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,12 +64,12 @@ def test_the_auxiliary_loss_is_added_with_its_weight() -> None:
 def test_attention_stands_beside_the_features() -> None:
     task = module(block=partial(RGASC, reduction=2, squeeze=2))
     assert task.segmenter is not None
-    assert isinstance(task.segmenter.block, AnySize)
-    assert task.segmenter.block.grid == (5, 7)
+    assert isinstance(task.segmenter.attention, AnySize)
+    assert task.segmenter.attention.grid == (5, 7)
     head: Any = task.segmenter.head
     assert head[0].in_channels == 2 * 16
-    assert module(block=partial(RGASC, reduction=2, squeeze=2), grid=[3, 3]).segmenter.block.grid == (3, 3)  # type: ignore[union-attr]
-    assert isinstance(module(block=partial(RGASC, reduction=2, squeeze=2), grid=False).segmenter.block, RGASC)  # type: ignore[union-attr]
+    assert module(block=partial(RGASC, reduction=2, squeeze=2), grid=[3, 3]).segmenter.attention.grid == (3, 3)  # type: ignore[union-attr]
+    assert isinstance(module(block=partial(RGASC, reduction=2, squeeze=2), grid=False).segmenter.attention, RGASC)  # type: ignore[union-attr]
     assert task.eval()(torch.randn(2, 3, 41, 30)).shape == (2, 3, 41, 30)
 
 

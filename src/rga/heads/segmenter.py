@@ -51,7 +51,7 @@ class Segmenter(nn.Module):
             raise ValueError("the network does not put out one feature map of shape (B, C, H, W)")
         channels, height, width = shape
         self.stride = 2 ** round(log2(size[0] / height))
-        self.block = None if block is None else block(channels, (height, width))
+        self.attention = None if block is None else block(channels, (height, width))
         self.head = head(channels if block is None else 2 * channels, classes)
         self.tap: Tap | None = None
         if auxiliary is not None:
@@ -67,8 +67,8 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         x = self.network(images)
         stage = None if self.tap is None else self.tap.take()
-        if self.block is not None:
-            x = torch.cat([x, self.block(x)], dim=1)
+        if self.attention is not None:
+            x = torch.cat([x, self.attention(x)], dim=1)
         logits = self._enlarged(self.head(x), images)
         if stage is None or not self.training:
             return logits

@@ -20,6 +20,8 @@ class Task(pl.LightningModule):
         channels: C.
         optimizer: given the parameters, gives the optimiser.
         schedule: gives the factor of the learning rate at a time in epochs, see `rga.schedules`.
+        attention_lr: a further factor, for the attention's parameters only: where they alone are new, they may need
+            larger steps than a network that is trained already.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class Task(pl.LightningModule):
         channels: int,
         optimizer: Callable[..., torch.optim.Optimizer],
         schedule: Callable[[float], float],
+        attention_lr: float = 1.0,
     ) -> None:
         super().__init__()
         self.backbone = network
         self.channels, self.optimizer, self.schedule = channels, optimizer, schedule
+        self.attention_lr = attention_lr
 
     @property
     def num_classes(self) -> int:
@@ -65,8 +69,13 @@ class Task(pl.LightningModule):
         return mean
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
+        groups: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups[self.attention_lr != 1 and "attention" in name.split(".")].append(parameter)
+        optimizer = self.optimizer([{"params": group} for group in groups if group])
+        factors = [self._factor, lambda step: self.attention_lr * self._factor(step)]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors[: len(optimizer.param_groups)])
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def _factor(self, step: int) -> float:
