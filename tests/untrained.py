@@ -27,7 +27,13 @@ CIFAR = [
 ]
 
 
-def write_run(folder: Path, *overrides: str, classes: int = 3, dtype: torch.dtype = torch.float32) -> Path:
+def write_run(
+    folder: Path,
+    *overrides: str,
+    classes: int = 3,
+    dtype: torch.dtype = torch.float32,
+    metrics: dict[str, float] | None = None,
+) -> Path:
     """Write `folder/runs/<fingerprint>/0`, whose data are drawn in `folder/data` when they are needed.
 
     The features of an untrained network lie close together: where their order counts, take double precision.
@@ -45,5 +51,5 @@ def write_run(folder: Path, *overrides: str, classes: int = 3, dtype: torch.dtyp
     run = Run(config["paths"]["runs"], config)
     checkpoint = {"state_dict": task.state_dict(), "epoch": 59, "pytorch-lightning_version": lightning.__version__}
     AtomicCheckpointIO().save_checkpoint(checkpoint, run.folder / LAST)
-    run.write_result({"metrics": {}})
+    run.write_result({"metrics": metrics or {}})
     return run.folder

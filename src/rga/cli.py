@@ -7,12 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rga.commands import plain_warnings, weights
 from rga.commands.data import app as data
+
+if TYPE_CHECKING:
+    from rga.tables import Filled
 
 app = typer.Typer(
     help="Relation-Aware Global Attention: the paper's tables from one command.",
@@ -127,7 +131,6 @@ def table(
     attention=none,se,rga_sc chooses among the blocks.
     """
     from rga.tables import fill, load
-    from rga.tables.filled import is_hydra
     from rga.tables.render import render
 
     asked = overrides or []
@@ -145,9 +148,7 @@ def table(
     with plain_warnings():
         filled = fill(spec, asked)
         if run:
-            from rga.tables.run import run_missing
-
-            failures = run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
+            failures = _run_missing(filled, asked)
             filled = fill(spec, [line for line in asked if line != "rerun=true"])
         if number == "attention":
             from rga.bench.zoo import cost_table
@@ -160,11 +161,50 @@ def table(
         typer.echo(
             "\n".join(["", *(missing or ["every cell that can be run has its runs"])]), err=format != Format.text
         )
+    _exit_with(failures)
+
+
+def _run_missing(filled: "Filled", asked: list[str]) -> list[str]:
+    """Make the runs that a table or a figure misses; gives what failed."""
+    from rga.tables.filled import is_hydra
+    from rga.tables.run import run_missing
+
+    return run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
+
+
+def _exit_with(failures: list[str]) -> None:
     if failures:
         typer.echo(
             "\n".join(["", f"{len(failures)} runs failed:", *(f"  {failure}" for failure in failures)]), err=True
         )
         raise typer.Exit(1)
+
+
+@app.command()
+def figure(
+    number: Annotated[str, typer.Argument(help="Which figure of the paper: 3.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Hydra overrides for every row: scale=demo data=... seed=1 backbone=...")
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Make the runs that are missing first.")] = False,
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder of pictures [queries of the data set, one of each person]")
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many pictures, from equally distant places of the list.", min=1)] = 8,
+    out: Annotated[Path, typer.Option(help="The file: .png, .pdf or .svg.")] = Path("figure3.png"),
+) -> None:
+    """Draw Figure 3: where the baseline and RGA-SC look, with Grad-CAM, from the runs of Table 1."""
+    from rga.figure import figure, kind
+    from rga.tables import fill, load
+
+    kind(out)
+    spec, asked = load(number, kind="figure"), overrides or []
+    with plain_warnings():
+        filled = fill(spec, asked, counted="here")
+        if run:
+            _exit_with(_run_missing(filled, asked))
+            filled = fill(spec, [line for line in asked if line != "rerun=true"], counted="here")
+        typer.echo("\n".join([*figure(filled, out, pictures, count), f"drawn in {out}"]))
 
 
 @app.command()

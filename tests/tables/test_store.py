@@ -144,7 +144,7 @@ def test_recorded_and_local_runs_join(record: Recorder, table: Table, small_conf
     assert figures(filled)["Baseline", "Market1501 rank-1"] == [(0, 50.0, True), (1, 90.0, False), (2, 70.0, False)]
     assert [line.row.name for line, _, _ in filled.missing()] == ["RGA-S", "RGA-C"]
     assert fill(table, ["seed=0,1,2,3"], small_conf).missing()[0][2].missing == (3,)
-    only = fill(table, [], small_conf, recorded_only=True)
+    only = fill(table, [], small_conf, counted="recorded")
     assert figures(only)["Baseline", "Market1501 rank-1"] == [(0, 50.0, True), (1, 60.0, True)]
     (name,) = find_results("runs")
     assert [result["metrics"]["rank1"] for result in results("runs", name, table.results)] == [0.5, 0.9, 0.7]

@@ -87,7 +87,7 @@ class ReIDData(DataModule):
             DataError: see the reader; also, to train, a training part with fewer identities than a batch needs.
         """
         self.write_demo()
-        split = self._read()
+        split = self.split()
         if self.trainer is not None and self.trainer.state.fn == "test":
             return
         present = len(identities(split.train))
@@ -101,7 +101,7 @@ class ReIDData(DataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data set and, to train, decode its training images (once, however often this is called)."""
-        split = self._read()
+        split = self.split()
         names = identities(split.train)
         self.num_classes, self.gallery_draws = len(names), split.gallery_draws
         self.summary = {"name": self.name} | {
@@ -130,7 +130,7 @@ class ReIDData(DataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Query, then gallery: this process's share."""
-        split = self._read()
+        split = self.split()
         images = TestImages(split.query, split.gallery, self.size)
         share = Share(len(images), *self.process())
         return DataLoader(images, self.test_batch, sampler=share, num_workers=self.workers, **self.loader_options())
@@ -143,7 +143,8 @@ class ReIDData(DataModule):
         image = self.augment(images, draw) if draw else self.augment.normalize(images)
         return {"image": image, **batch}
 
-    def _read(self) -> Split:
+    def split(self) -> Split:
+        """What the reader gives, read once; demo data have to be there (`write_demo`)."""
         if self._split is None:
             self._split = self.reader(self.root)
         return self._split

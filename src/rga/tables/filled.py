@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rga.compose import ConfigError, compose, prepare
 from rga.paths import CONF
@@ -22,6 +22,8 @@ from rga.runs import determines_result, fingerprint
 from rga.tables.setting import Setting
 from rga.tables.spec import Column, Row, Table
 from rga.tables.store import Record, read_records, results
+
+Counted = Literal["all", "here", "recorded"]
 
 
 @dataclass(frozen=True)
@@ -143,26 +145,27 @@ class _Asked:
     seeds: tuple[int, ...] | None
     config: tuple[str, ...]
     conf: Path
-    recorded_only: bool
+    counted: Counted
 
 
-def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, recorded_only: bool = False) -> Filled:
+def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, counted: Counted = "all") -> Filled:
     """Compose every cell's config with the user's overrides and look up its runs.
 
     `data=NAME` shows that data set: in its own column if the table has one, else in a new column without numbers of the
-    paper; the other columns stay with the paper's numbers alone. With `recorded_only` the runs made here do not count.
+    paper; the other columns stay with the paper's numbers alone. `counted` are the runs made here
+    and those recorded, or one of the two.
 
     Raises:
         ConfigError: an override that names nothing, or one of what the rows themselves vary.
     """
-    asked = _sort(overrides, conf, recorded_only)
+    asked = _sort(overrides, conf, counted)
     _refuse_rows_own(table, asked)
     columns = _columns(table, asked.data)
     runnable = [table.runnable(row, column) for row in table.rows for column in columns]
     prepare([(*own, *asked.config) for own in runnable if own is not None], conf=conf)
     lines = tuple(Line(row, tuple(_cells(table, row, columns, asked))) for row in table.rows)
     filled = Filled(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
-    return replace(filled, stale=_stale(filled))
+    return filled if counted == "here" else replace(filled, stale=_stale(filled))
 
 
 def canonical(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -187,7 +190,7 @@ def _stale(filled: Filled) -> tuple[Record, ...]:
     return tuple(record for record in here if record.overrides == asked and record.run[0] not in names)
 
 
-def _sort(overrides: Sequence[str], conf: Path, recorded_only: bool) -> _Asked:
+def _sort(overrides: Sequence[str], conf: Path, counted: Counted) -> _Asked:
     data, seeds, config = None, None, []
     for line in overrides:
         if "=" not in line and not line.startswith("~"):
@@ -198,7 +201,7 @@ def _sort(overrides: Sequence[str], conf: Path, recorded_only: bool) -> _Asked:
             seeds = _seeds(line)
         elif not is_hydra(line):
             config.append(line)
-    return _Asked(data, seeds, tuple(config), conf, recorded_only)
+    return _Asked(data, seeds, tuple(config), conf, counted)
 
 
 def _seeds(line: str) -> tuple[int, ...]:
@@ -219,7 +222,7 @@ def _refuse_rows_own(table: Table, asked: _Asked) -> None:
     varied = {override_key(override) for row in table.rows for override in row.overrides or ()}
     for override in asked.config:
         if override_key(override) in varied:
-            raise ConfigError(f"{override}: the rows of table {table.name} differ by {override_key(override)}")
+            raise ConfigError(f"{override}: the rows of {table.label} differ by {override_key(override)}")
 
 
 def _columns(table: Table, data: str | None) -> tuple[Column, ...]:
@@ -254,9 +257,10 @@ def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | Non
         if comparable and asked.config:
             comparable = setting.comparable(Setting.of(compose(own, conf=asked.conf)))
     except ConfigError as error:
-        raise ConfigError(f"table {table.name}, {row.name}, {column.name}: {error}") from error
+        raise ConfigError(f"{table.label}, {row.name}, {column.name}: {error}") from error
     name = fingerprint(config)
-    found = results(None if asked.recorded_only else config["paths"]["runs"], name, table.results)
+    here = None if asked.counted == "recorded" else config["paths"]["runs"]
+    found = results(here, name, None if asked.counted == "here" else table.results)
     if asked.seeds is not None:
         found = [result for result in found if result["seed"] in asked.seeds]
     wanted = asked.seeds if asked.seeds is not None else (() if found else (int(config["seed"]),))

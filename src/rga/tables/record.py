@@ -108,7 +108,7 @@ def essential(table: Table, overrides: Sequence[str], conf: Path = CONF) -> tupl
 
 
 def _names(table: Table, overrides: Sequence[str], conf: Path) -> set[str]:
-    return {entry.fingerprint for entry in fill(table, overrides, conf, recorded_only=True).entries}
+    return {entry.fingerprint for entry in fill(table, overrides, conf, counted="recorded").entries}
 
 
 def _without_folder(override: str) -> str:

@@ -53,7 +53,7 @@ def recorded_tables(experiments: Path, conf: Path = CONF) -> list[Filled]:
     tables = []
     for table in (load(name, experiments) for name in available(experiments)):
         settings = {record.overrides for record in read_records(table.results) if record.table == table.name}
-        tables += [fill(table, overrides, conf, recorded_only=True) for overrides in sorted(settings)]
+        tables += [fill(table, overrides, conf, counted="recorded") for overrides in sorted(settings)]
     return tables
 
 

@@ -1,7 +1,7 @@
 """A table of the paper as data: `experiments/tableN.yaml`, read and checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,12 @@ class Table:
     about: tuple[str, ...] = ()
     protocol: str | None = None
     folder: Path = EXPERIMENTS
+    kind: str = "table"  # or "figure", whose rows are drawn
+
+    @property
+    def label(self) -> str:
+        """Such as `table 1`."""
+        return f"{self.kind} {self.name}"
 
     @property
     def results(self) -> Path:
@@ -67,23 +73,23 @@ class Table:
         return (*self.overrides, f"data={column.data}", *column.overrides, *row.overrides)
 
 
-def available(folder: Path = EXPERIMENTS) -> list[str]:
-    """The names of the tables there are, such as `1`."""
-    names = [path.stem.removeprefix("table") for path in folder.glob("table*.yaml")]
+def available(folder: Path = EXPERIMENTS, kind: str = "table") -> list[str]:
+    """The names of the tables (or figures) there are, such as `1`."""
+    names = [path.stem.removeprefix(kind) for path in folder.glob(f"{kind}*.yaml")]
     return sorted(names, key=lambda name: (not name.isdigit(), name.zfill(8)))
 
 
-def load(name: str, folder: Path = EXPERIMENTS) -> Table:
+def load(name: str, folder: Path = EXPERIMENTS, kind: str = "table") -> Table:
     """Read `tableNAME.yaml`; ConfigError, with the place, for a table that is not there or not well formed."""
-    path = folder / f"table{name}.yaml"
-    if name not in available(folder):
-        raise ConfigError(f"there is no table {name}; there are: {', '.join(available(folder)) or 'none'}")
+    path = folder / f"{kind}{name}.yaml"
+    if name not in available(folder, kind):
+        raise ConfigError(f"there is no {kind} {name}; there are: {', '.join(available(folder, kind)) or 'none'}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is no YAML: {error}") from error
     try:
-        return _table(name, content, folder)
+        return replace(_table(name, content, folder), kind=kind)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -124,7 +124,7 @@ def write_records(table: str, records: Iterable[Record], folder: Path = RESULTS)
     return path
 
 
-def results(root: str | Path | None, name: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
+def results(root: str | Path | None, name: str, folder: Path | None = RESULTS) -> list[dict[str, Any]]:
     """Give the finished runs of a fingerprint, those under `root` (`paths.runs`) and those recorded, sorted by seed.
 
     A run that is in both places counts once, as it is under `root`: what was made here is nearer to the sources that
@@ -132,6 +132,6 @@ def results(root: str | Path | None, name: str, folder: Path = RESULTS) -> list[
     """
     local = results_of(root, name) if root is not None else []
     made_here = {result["seed"] for result in local}
-    found = [record.result for record in read_records(folder) if record.run[0] == name]
+    found = [record.result for record in (read_records(folder) if folder else ()) if record.run[0] == name]
     joined = [*local, *(dict(result) for result in found if result["seed"] not in made_here)]
     return sorted(joined, key=lambda result: int(result["seed"]))
