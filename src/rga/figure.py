@@ -2,8 +2,8 @@
 
 Grad-CAM (Selvaraju et al., ICCV 2017) of the last feature map, the one that is pooled, behind its attention. The score
 is the classifier's largest, as the field's tools have it: who is looked for in a test is none of its classes. A map is
-scaled to 0..1 in each picture by itself, so that maps compare places, not strengths; where no place speaks for the class
-it is 0 everywhere.
+scaled to 0..1 in each picture by itself, so that maps compare places, not strengths; it is 0 everywhere where no place
+speaks for the class.
 """
 
 from collections.abc import Sequence
