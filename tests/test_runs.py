@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rga.compose import compose
 from rga.runs import RESULT, Run, RunBusyError, find_results, fingerprint, results_of
 
 CONFIG: dict[str, Any] = {
@@ -54,6 +55,10 @@ def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
         ("trainer.devices", 8),
         ("trainer.num_nodes", 2),
         ("trainer.strategy", {"_target_": "DDPStrategy"}),
+        ("trainer.compile", True),
+        ("trainer.channels_last", True),
+        ("trainer.log_every_n_steps", 1),
+        ("trainer.enable_progress_bar", False),
         ("logger", {"wandb": {"project": "x"}}),
         ("hydra", {"job": {}}),
     ],
@@ -72,10 +77,17 @@ def test_where_and_how_a_run_is_done_does_not_name_it(path: str, value: Any) -> 
         ("backbone.weights", None),
         ("trainer.precision", "bf16-mixed"),
         ("trainer.sync_batchnorm", True),
+        ("trainer.limit_train_batches", 0.1),
+        ("trainer.gradient_clip_val", 1.0),
     ],
 )
 def test_what_determines_the_result_names_it(path: str, value: Any) -> None:
     assert fingerprint(changed(path, value)) != fingerprint(CONFIG)
+
+
+@pytest.mark.parametrize("trainer", ["ddp", "ddp_cpu"])
+def test_the_choice_of_devices_does_not_name_a_run(trainer: str) -> None:
+    assert fingerprint(compose([f"trainer={trainer}"])) == fingerprint(compose([]))
 
 
 def test_a_file_of_weights_counts_by_its_name() -> None:

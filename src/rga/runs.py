@@ -22,7 +22,12 @@ RESULT = "result.json"
 _NOT_RESULT = {"seed", "paths", "logger", "hydra", "rerun", "objective"}
 _NOT_RESULT_DATA = {"root", "workers", "cache", "seed", "download", "test_batch"}  # `data.seed` repeats the run's seed
 _PLACES, _PLACES_DATA = {"paths", "logger", "hydra"}, {"root", "cache"}  # of these, what tells of one machine
-_TRAINER = {"precision", "sync_batchnorm"}  # devices, nodes, progress bars, ... do not: the batch is the global one
+# On which devices (the batch is the global one), how fast, how often something is written or validated. All other options
+# of the Trainer count, those of a quick try among them: limit_train_batches, fast_dev_run, gradient_clip_val, ...
+_NOT_RESULT_TRAINER = {
+    "_target_", "accelerator", "devices", "num_nodes", "strategy", "benchmark", "channels_last", "compile", "profiler",
+    "check_val_every_n_epoch", "checkpoint_minutes", "log_every_n_steps", "enable_progress_bar", "enable_model_summary",
+}  # fmt: skip
 _WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
 
@@ -35,8 +40,8 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
     `config` is the resolved config as plain containers. Dropped are the seed, paths, loggers, Hydra's own node,
     `rerun` and `objective`; of `data` the root, the workers, the cache, the download and the test batch; of `trainer`
-    all but `precision` and `sync_batchnorm`. A file of backbone weights counts by its name, not by where it lies.
-    Everything else counts.
+    where and how fast it trains (devices, strategy, compilation, ...). A file of backbone weights counts by its name,
+    not by where it lies. Everything else counts.
     """
     canonical = json.dumps(_canonical(_determining(config)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
@@ -47,7 +52,7 @@ def _determining(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(kept.get("data"), Mapping):
         kept["data"] = {key: value for key, value in kept["data"].items() if key not in _NOT_RESULT_DATA}
     if isinstance(kept.get("trainer"), Mapping):
-        kept["trainer"] = {key: value for key, value in kept["trainer"].items() if key in _TRAINER}
+        kept["trainer"] = {key: value for key, value in kept["trainer"].items() if key not in _NOT_RESULT_TRAINER}
     if isinstance(kept.get("backbone"), Mapping):
         kept["backbone"] = _without_folders(kept["backbone"])
     return kept
@@ -69,7 +74,7 @@ def determines_result(key: str) -> bool:
     if top == "data" and rest:
         return rest.partition(".")[0] not in _NOT_RESULT_DATA
     if top == "trainer":
-        return rest in _TRAINER
+        return bool(rest) and rest.partition(".")[0] not in _NOT_RESULT_TRAINER
     return top not in _NOT_RESULT
 
 

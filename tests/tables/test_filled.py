@@ -116,7 +116,7 @@ def test_another_budget_is_stated_and_not_compared(record: Recorder, fill: Fill,
 
 
 def test_a_table_of_our_own_has_no_paper(cache: Path) -> None:
-    filled = fill_table(load("7s"), recorded_only=True)
+    filled = fill_table(load("7s"), counted="recorded")
     assert not any(column.of_the_paper for column in filled.columns)
     assert {cell.paper for cell in filled.cells} == {None}
     printed = render(filled, "text")
