@@ -22,8 +22,8 @@ RESULT = "result.json"
 _NOT_RESULT = {"seed", "paths", "logger", "hydra", "rerun", "objective"}
 _NOT_RESULT_DATA = {"root", "workers", "cache", "seed", "download", "test_batch"}  # `data.seed` repeats the run's seed
 _PLACES, _PLACES_DATA = {"paths", "logger", "hydra"}, {"root", "cache"}  # of these, what tells of one machine
-# On which devices (the batch is the global one), how fast, how often something is written or validated. All other options
-# of the Trainer count, those of a quick try among them: limit_train_batches, fast_dev_run, gradient_clip_val, ...
+# On which devices (the batch is the global one), how fast, how often something is written or validated. All other
+# options of the Trainer count, those of a quick try among them: limit_train_batches, fast_dev_run, ...
 _NOT_RESULT_TRAINER = {
     "_target_", "accelerator", "devices", "num_nodes", "strategy", "benchmark", "channels_last", "compile", "profiler",
     "check_val_every_n_epoch", "checkpoint_minutes", "log_every_n_steps", "enable_progress_bar", "enable_model_summary",
