@@ -76,7 +76,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         minutes, synchronised = settings.pop("checkpoint_minutes"), settings.pop("sync_batchnorm")
         fast = {option: settings.pop(option) for option in ("channels_last", "compile")}
         monitor = Monitor(config.trainer.log_every_n_steps)
-        trainer: pl.Trainer = instantiate(
+        trainer: pl.Trainer = make(
             settings,
             max_epochs=config.recipe.epochs,
             default_root_dir=str(this.folder),
@@ -95,6 +95,10 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             num_sanity_val_steps=0,
         )
         _refuse_sweep_of_processes(trainer)
+        if settings.get("fast_dev_run") or settings.get("limit_test_batches", 1.0) != 1.0:
+            raise ConfigError(
+                "a test on some batches is no result: for a quick try use scale=demo or limit_train_batches"
+            )
         tune(network, trainer.strategy.root_device, **fast)
         cells = cells_of(this.config)
         for logger in trainer.loggers:

@@ -94,3 +94,18 @@ def test_wandb_offline_records_the_run(finished: Path, tmp_path: Path) -> None:
     train(folder, "logger=wandb", "recipe.epochs=1")
     (run,) = folder.glob("*/*")
     assert list(run.glob(f"wandb/offline-run-*/run-{run.parent.name}-0.wandb"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+trainer.fast_dev_run=true", "a test on some batches is no result: for a quick try use scale=demo"),
+        ("+trainer.fast=true", "unexpected keyword argument 'fast'"),
+    ],
+)
+def test_an_option_of_the_trainer_that_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    done = train(tmp_path / "runs", override, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "runs").glob("*/*/result.json"))
