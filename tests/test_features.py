@@ -19,6 +19,7 @@ from rga.compose import ConfigError
 from rga.data import DataError, pictures
 from rga.extract import extract, read
 from rga.features import Extractor, find
+from rga.runs import FolderBusyError, locked
 from rga.search import draw, search
 from rga.tasks import ReID
 from rga.trained import load
@@ -120,6 +121,13 @@ def test_what_was_done_is_not_done_again(
     for name in ("features.safetensors", "names.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert not (out / "parts").exists()
+
+
+def test_two_extractions_into_one_folder(extractor: Extractor, folder: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "out" / "parts"), pytest.raises(FolderBusyError, match="another process is working in"):
+        extract(extractor, folder, tmp_path / "out")
+    assert len(extract(extractor, folder, tmp_path / "out").names) == len(NAMES)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["features.safetensors", "names.json"]
 
 
 def test_a_picture_that_does_not_decode(

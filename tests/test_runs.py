@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rga.compose import compose
-from rga.runs import RESULT, Run, RunBusyError, find_results, fingerprint, results_of
+from rga.runs import RESULT, Run, FolderBusyError, find_results, fingerprint, results_of
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -167,9 +167,9 @@ def test_one_process_at_a_time_works_on_a_run(tmp_path: Path) -> None:
     other = f"from rga.runs import Run\nwith Run({str(tmp_path)!r}, {CONFIG!r}).lock(): pass"
     with run.lock():
         refused = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
-        with pytest.raises(RunBusyError, match=str(run.folder)), run.lock():
+        with pytest.raises(FolderBusyError, match=str(run.folder)), run.lock():
             pass
-    assert "RunBusyError" in refused.stderr
+    assert "FolderBusyError" in refused.stderr
     assert subprocess.run([sys.executable, "-c", other]).returncode == 0
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from rga.data import DataError
 from rga.data.progress import watched
 from rga.features import Extractor, find
+from rga.runs import locked
 
 FEATURES, NAMES = "features.safetensors", "names.json"
 _PART = 1024  # pictures in a part
@@ -50,25 +51,27 @@ def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool
     Raises:
         DataError: no pictures, one that does not decode, a full disk; or `out` holds features of other weights or of
             other pictures. What was there stays.
+        FolderBusyError: another process is extracting into `out`.
     """
     names = find(folder)
     whole = {**extractor.identity, "listing": _listing(folder, names), "folder": str(folder.absolute())}
     if not _holds(out / FEATURES, whole, folder):
         with writing(out / "parts" / "started"):  # before the work: whether anything can be written there
             pass
-        parts = {
-            out / "parts" / f"{start // _PART:06d}.safetensors": names[start : start + _PART]
-            for start in range(0, len(names), _PART)
-        }
-        missing = {
-            file: part
-            for file, part in parts.items()
-            if not _holds(file, {**extractor.identity, "listing": _listing(folder, part)}, folder)
-        }
-        work = _parts(extractor, folder, missing, skip_unreadable)
-        for _ in watched(work, "extracting", sum(map(len, missing.values()))):
-            pass
-        _merge(parts, out, whole)
+        with locked(out / "parts"):
+            parts = {
+                out / "parts" / f"{start // _PART:06d}.safetensors": names[start : start + _PART]
+                for start in range(0, len(names), _PART)
+            }
+            missing = {
+                file: part
+                for file, part in parts.items()
+                if not _holds(file, {**extractor.identity, "listing": _listing(folder, part)}, folder)
+            }
+            work = _parts(extractor, folder, missing, skip_unreadable)
+            for _ in watched(work, "extracting", sum(map(len, missing.values()))):
+                pass
+            _merge(parts, out, whole)
     shutil.rmtree(out / "parts", ignore_errors=True)
     return read(out, extractor)
 

@@ -11,7 +11,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -31,8 +31,8 @@ _NOT_RESULT_TRAINER = {
 _WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
 
-class RunBusyError(RuntimeError):
-    """Another process is working in the run's folder."""
+class FolderBusyError(RuntimeError):
+    """Another process is working in a folder, such as a run's."""
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -137,18 +137,23 @@ class Run:
         write_atomically(path, json.dumps({**named, **result}, indent=1) + "\n")
         return path
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run's folder; RunBusyError if another process does. Freed by the system when the process dies."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunBusyError(f"another process is working on this run: {self.folder}") from None
-            except OSError as error:  # some network file systems have no locks
-                warnings.warn(f"{self.folder} cannot be locked: {error}", stacklevel=3)
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the run's folder, see `locked`."""
+        return locked(self.folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder; FolderBusyError if another process does. Freed by the system when the process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderBusyError(f"another process is working in {folder}") from None
+        except OSError as error:  # some network file systems have no locks
+            warnings.warn(f"{folder} cannot be locked: {error}", stacklevel=3)
+        yield
 
 
 def write_atomically(path: Path, text: str, *, sync: bool = True) -> None:
