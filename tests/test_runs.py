@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rga.compose import compose
-from rga.runs import RESULT, Run, FolderBusyError, find_results, fingerprint, results_of
+from rga.runs import RESULT, FolderBusyError, Run, find_results, fingerprint, results_of
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
