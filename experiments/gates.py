@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rga.attention.relation import RelationAttention
 from rga.data import pictures
 from rga.data.augment import Normalize
+from rga.figure import spread
 from rga.network import build
 from rga.runs import read_result
 from rga.trained import load
@@ -27,7 +28,7 @@ def main(run: Path, folder: Path, batch: int = 128) -> None:
     config = result["config"]
     pl.seed_everything(result["seed"], verbose=False)
     begun, _ = build(config["backbone"], config["attention"], config["data"]["size"])
-    paths = sorted(folder.glob("*.jpg"))[:: max(len(list(folder.glob("*.jpg"))) // batch, 1)][:batch]
+    paths = spread(sorted(folder.glob("*.jpg")), batch)
     loaded = torch.stack([torch.tensor(pictures.load(path, config["data"]["size"])) for path in paths])
     images = Normalize()(loaded.permute(0, 3, 1, 2))
     print(f"{trained.network}, seed {result['seed']}, {len(paths)} pictures of {folder.name}")

@@ -16,7 +16,8 @@ from rga.commands import plain_warnings, weights
 from rga.commands.data import app as data
 
 if TYPE_CHECKING:
-    from rga.tables import Filled
+    from rga.tables import Filled, Table
+    from rga.tables.filled import Counted
 
 app = typer.Typer(
     help="Relation-Aware Global Attention: the paper's tables from one command.",
@@ -130,7 +131,7 @@ def table(
     rga table attention measures what every block of conf/attention costs, beside the results there are;
     attention=none,se,rga_sc chooses among the blocks.
     """
-    from rga.tables import fill, load
+    from rga.tables import load
     from rga.tables.render import render
 
     asked = overrides or []
@@ -144,12 +145,8 @@ def table(
         raise typer.BadParameter(f"only rga table attention measures and takes --{', --'.join(measuring)}")
     else:
         spec = load(number)
-    failures: list[str] = []
     with plain_warnings():
-        filled = fill(spec, asked)
-        if run:
-            failures = _run_missing(filled, asked)
-            filled = fill(spec, [line for line in asked if line != "rerun=true"])
+        filled, failures = _filled(spec, asked, run)
         if number == "attention":
             from rga.bench.zoo import cost_table
 
@@ -164,12 +161,18 @@ def table(
     _exit_with(failures)
 
 
-def _run_missing(filled: "Filled", asked: list[str]) -> list[str]:
-    """Make the runs that a table or a figure misses; gives what failed."""
+def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "all") -> tuple["Filled", list[str]]:
+    """A table or a figure with its runs, those that were missing made first if asked to; and what failed."""
+    from rga.tables import fill
     from rga.tables.filled import is_hydra
+
+    filled = fill(spec, asked, counted=counted)
+    if not run:
+        return filled, []
     from rga.tables.run import run_missing
 
-    return run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
+    failures = run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
+    return fill(spec, [line for line in asked if line != "rerun=true"], counted=counted), failures
 
 
 def _exit_with(failures: list[str]) -> None:
@@ -195,15 +198,12 @@ def figure(
 ) -> None:
     """Draw Figure 3: where the baseline and RGA-SC look, with Grad-CAM, from the runs of Table 1."""
     from rga.figure import figure, kind
-    from rga.tables import fill, load
+    from rga.tables import load
 
     kind(out)
-    spec, asked = load(number, kind="figure"), overrides or []
     with plain_warnings():
-        filled = fill(spec, asked, counted="here")
-        if run:
-            _exit_with(_run_missing(filled, asked))
-            filled = fill(spec, [line for line in asked if line != "rerun=true"], counted="here")
+        filled, failures = _filled(load(number, kind="figure"), overrides or [], run, counted="here")
+        _exit_with(failures)
         typer.echo("\n".join([*figure(filled, out, pictures, count), f"drawn in {out}"]))
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric.accelerators import CUDAAccelerator
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -156,7 +155,7 @@ def _looked(name: str, entry: Entry, images: Tensor) -> Looked:
     """The row of its first seed that was run here."""
     result = entry.results[0]
     run = Run(compose(entry.overrides)["paths"]["runs"], result["config"])
-    device = torch.device("cuda" if CUDAAccelerator.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     task = load(run.folder, kind=ReID).task.float().to(device)
     assert isinstance(task, ReID)
     maps = gradcam(task, images.to(device))

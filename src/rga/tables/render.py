@@ -1,21 +1,20 @@
-"""Print a filled table: text for a terminal, Markdown, LaTeX, CSV, JSON. Figures are in percent.
+"""Print a filled table: text for a terminal, Markdown, LaTeX; CSV and JSON are `export`'s. Figures are in percent.
 
 The paper's numbers and ours stand in columns of their own, and the heading of ours is the scale where that is not the
 paper's: figures from drawn demo data never stand under `ours`. A figure with a recorded run in it is marked.
 """
 
-import csv
 import io
-import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from rga.tables.export import as_csv, as_json
 from rga.tables.filled import Cell, Entry, Filled
 from rga.tables.setting import Setting
 from rga.tables.spec import Column
@@ -226,87 +225,10 @@ def _latex(filled: Filled) -> str:
     )
 
 
-def _round(number: float | None) -> float | None:
-    return None if number is None else round(number, 6)
-
-
-def _csv(filled: Filled) -> str:
-    """One line for each cell; the columns from data on say where `ours` comes from."""
-    out = io.StringIO()
-    names = (
-        "table",
-        "row",
-        *filled.table.about,
-        "literature",
-        "column",
-        "metric",
-        "paper",
-        "ours",
-        "std",
-        "n",
-        "recorded",
-        "delta",
-    )
-    writer = csv.DictWriter(out, [*names, *Setting.__annotations__], lineterminator="\n")
-    writer.writeheader()
-    for line in filled.lines:
-        for cell in line.cells:
-            # Without a run there is nothing to say where it came from.
-            setting = vars(cell.entry.setting) if cell.entry and cell.n else {}
-            about = dict(zip(filled.table.about, line.row.about, strict=True))
-            literature = str(line.row.literature).lower()
-            place = {"table": filled.table.name, "row": line.row.name, **about, "literature": literature}
-            numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
-            rounded = {name: _round(number) for name, number in numbers.items()}
-            counts = {"n": cell.n, "recorded": cell.recorded}
-            writer.writerow(
-                {**place, "column": cell.column.name, "metric": cell.metric, **rounded, **counts, **setting}
-            )
-    return out.getvalue()
-
-
-def _json(filled: Filled) -> str:
-    """The form that other people's scripts read; each of `runs` says where its figure comes from."""
-    name = filled.table.name
-    rows = [
-        {
-            "name": line.row.name,
-            "literature": line.row.literature,
-            **({"about": dict(zip(filled.table.about, line.row.about, strict=True))} if filled.table.about else {}),
-            "cells": [_json_cell(cell) for cell in line.cells],
-        }
-        for line in filled.lines
-    ]
-    return json.dumps({"table": int(name) if name.isdigit() else name, "rows": rows}, indent=2, ensure_ascii=False)
-
-
-def _json_cell(cell: Cell) -> Mapping[str, Any]:
-    return {
-        "column": cell.column.name,
-        "metric": cell.metric,
-        "paper": cell.paper,
-        "ours": _round(cell.ours),
-        "std": _round(cell.std),
-        "n": cell.n,
-        "delta": _round(cell.delta),
-        "runs": [
-            {
-                "fingerprint": cell.entry.fingerprint,
-                "seed": seed,
-                "value": _round(value),
-                "recorded": seed in cell.entry.recorded,
-                **vars(cell.entry.setting),
-            }
-            for seed, value in cell.values
-            if cell.entry
-        ],
-    }
-
-
 _RENDERERS: dict[Format, Callable[[Filled], str]] = {
     "text": _text,
     "md": _markdown,
     "latex": _latex,
-    "csv": _csv,
-    "json": _json,
+    "csv": as_csv,
+    "json": as_json,
 }

@@ -20,8 +20,8 @@ class Task(pl.LightningModule):
         channels: C.
         optimizer: given the parameters, gives the optimiser.
         schedule: gives the factor of the learning rate at a time in epochs, see `rga.schedules`.
-        attention_lr: a further factor, for the attention's parameters only: where they alone are new, they may need
-            larger steps than a network that is trained already.
+        attention_lr: a further factor, for the parameters of modules named `attention`, as `plug` names them: where
+            they alone are new, they may need larger steps than a network that is trained already.
     """
 
     def __init__(
