@@ -72,7 +72,7 @@ def test_a_run_is_tested_and_left_as_it_is(run: Path, folder: Path) -> None:
 
 
 def test_on_other_data(run: Path, folder: Path) -> None:
-    drawn = "data.demo={identities: 2, test_identities: 3, images: 2, distractors: 0, junk: 0, seed: 7}"
+    drawn = "++data.demo={identities: 2, test_identities: 3, images: 2, distractors: 0, junk: 0, seed: 7}"
     overrides = ["data=market1501_holdout", f"data.root={folder / 'other'}", drawn]
     trained = load(run, overrides)
     assert trained.config.data.size == [*SIZE]  # the network's, not that of the data's file

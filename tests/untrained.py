@@ -14,7 +14,7 @@ from rga.runs import Run
 SMALL = [
     "scale=demo",
     "attention=rga_sc",
-    "data.demo={identities: 3, test_identities: 5, images: 2, distractors: 3, junk: 1, seed: 0}",
+    "++data.demo={identities: 3, test_identities: 5, images: 2, distractors: 3, junk: 1, seed: 0}",
     "data.workers=0",
     "trainer.accelerator=cpu",
 ]

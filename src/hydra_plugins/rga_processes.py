@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -11,8 +11,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from rga.errors import DataError
 from rga.launcher import Job, Outcome, plan, run_jobs
 from rga.runs import Run
+from rga.runs.inputs import InputsError
+from rga.train import compare_reused
 
 # The sweep's own settings: a job has no use for them, and would sweep again.
 _NOT_FOR_JOBS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
@@ -20,6 +23,15 @@ _NOT_FOR_JOBS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.swe
 
 class JobFailedError(CompactHydraException):
     """A job of the sweep failed; Hydra prints the message without a traceback."""
+
+
+def _reused(job: Job) -> Outcome | None:
+    """A finished run counts unless it was made of other data than are there now: then its failure."""
+    try:
+        compare_reused(job.run)
+    except (InputsError, DataError) as error:
+        return Outcome(job, 0.0, str(error))
+    return None
 
 
 class ProcessLauncher(Launcher):
@@ -45,11 +57,12 @@ class ProcessLauncher(Launcher):
         shared = set.intersection(*(set(overrides) for overrides in job_overrides)) if len(returns) > 1 else set()
         jobs = [self._job(ret, shared) for ret in returns]
         pending = {job.run.folder: job for job in jobs if job.run.config.get("rerun") or not job.run.finished}
-        outcomes: dict[Any, Outcome] = {}
+        finished = {job.run.folder: job for job in jobs if job.run.folder not in pending}
+        outcomes = {folder: outcome for folder, job in finished.items() if (outcome := _reused(job))}
         if pending:
             todo = list(pending.values())
-            outcomes = {outcome.job.run.folder: outcome for outcome in run_jobs(todo, plan(self.jobs, todo))}
-        done = len({job.run.folder for job in jobs} - pending.keys())
+            outcomes |= {outcome.job.run.folder: outcome for outcome in run_jobs(todo, plan(self.jobs, todo))}
+        done = len(finished.keys() - outcomes.keys())
         if done:
             print(f"{done} {'run was' if done == 1 else 'runs were'} finished before", file=sys.stderr)
         for ret, job in zip(returns, jobs, strict=True):

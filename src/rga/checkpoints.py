@@ -1,7 +1,9 @@
 """Checkpoints that a kill at any moment cannot damage, and that never hold a diverged network."""
 
 import os
+import re
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,17 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
+from rga.errors import ConfigError
+
 LAST = "last.ckpt"
 
 
 class DivergedError(RuntimeError):
     """The loss or a parameter is not finite."""
+
+
+class UnfinishedError(RuntimeError):
+    """A run ended before its last epoch; the same command resumes it."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -47,9 +55,17 @@ class EpochCheckpoint(Checkpoint):
         self.path = folder / LAST
         self.minutes = minutes
         self.saved = time.monotonic()
+        self.done = 0  # batches of the epoch
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.done = batch_idx + 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if self.done < trainer.num_training_batches:
+            return  # it was stopped in the middle of an epoch
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         due = trainer.strategy.broadcast(last or time.monotonic() - self.saved >= 60 * self.minutes)
         if not due:
             return
@@ -58,6 +74,37 @@ class EpochCheckpoint(Checkpoint):
             raise DivergedError(message(trainer, "a parameter"))
         trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
+
+
+class StopInTime(Callback):
+    """Stop at the end of the first epoch that ends after `limit`, counted from the start of this session."""
+
+    def __init__(self, limit: timedelta | None) -> None:
+        self.limit = limit
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.limit is None:
+            return
+        over = time.monotonic() - self.started >= self.limit.total_seconds()
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(over or trainer.should_stop, all=False)
+
+
+def time_limit(text: str | None) -> timedelta | None:
+    """Read `trainer.max_time`, DD:HH:MM:SS.
+
+    >>> time_limit("00:01:30:00")
+    datetime.timedelta(seconds=5400)
+
+    Raises:
+        ConfigError: it is no such text.
+    """
+    if text is None:
+        return None
+    if not (found := re.fullmatch(r"(\d+):(\d\d):(\d\d):(\d\d)", str(text))):
+        raise ConfigError(f"trainer.max_time={text}: expected DD:HH:MM:SS, such as 00:08:30:00 for 8.5 hours")
+    days, hours, minutes, seconds = map(int, found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 class StopWhenDiverged(Callback):

@@ -1,5 +1,6 @@
 """The command `rga`. What a command needs is imported when it runs: help and tables come without torch."""
 
+import argparse
 import functools
 import importlib
 import os
@@ -69,7 +70,12 @@ def train(context: typer.Context) -> None:
     rga train attention=rga_sc scale=demo
 
     rga train -m attention=none,rga_s,rga_c,rga_sc scale=demo
+
+    rga train attention=rga_sc scale=small --explain    # trains nothing: what is set, and which layer says so
     """
+    if "--explain" in context.args:
+        typer.echo("\n".join(_explain([word for word in context.args if word != "--explain"])))
+        return
     import hydra
 
     from rga.paths import CONF
@@ -77,6 +83,19 @@ def train(context: typer.Context) -> None:
     application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
     with _argv(["rga train", *context.args]):
         application()
+
+
+def _explain(words: list[str]) -> list[str]:
+    from rga.runs.settings import explain
+
+    options = argparse.ArgumentParser(prog="rga train --explain", add_help=False)
+    options.add_argument("--config-dir", "-cd")
+    known, overrides = options.parse_known_args(words)
+    if others := [word for word in overrides if word.startswith("-")]:
+        raise typer.BadParameter(
+            f"--explain is of one run and takes overrides and --config-dir, not {' '.join(others)}"
+        )
+    return explain(overrides, config_dir=known.config_dir)
 
 
 def _task(argv: list[str]) -> Any:
@@ -213,12 +232,16 @@ def record(
         list[str] | None,
         typer.Argument(metavar="[N ...] [OVERRIDES]", help="Tables, and overrides as for rga table; none: all tables."),
     ] = None,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Rename what is recorded, and the runs, that have names of older rules.")
+    ] = False,
 ) -> None:
     """Record finished runs of tables in the repository: experiments/results/tableN.jsonl."""
+    from rga.tables.migrate import migrate as rename
     from rga.tables.record import record
 
     with plain_warnings():
-        typer.echo("\n".join(record(what or [])))
+        typer.echo("\n".join(rename() if migrate else record(what or [])))
 
 
 @app.command()

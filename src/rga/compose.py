@@ -15,23 +15,22 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
+from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs import write_atomically
+from rga.runs.settings import resolved
 
 _GENERATIONS = 8  # how many states of the config files the cache remembers
 
 
 _loaded: dict[Path, dict[str, Any]] = {}  # what Hydra read, for the present state of the config files
-
-
-class ConfigError(ValueError):
-    """A config, an override or a table file that does not make sense; the message is for the user."""
 
 
 def compose(
@@ -53,20 +52,38 @@ def compose(
         ConfigError: an override that names nothing, or a config that cannot be composed.
     """
     overrides = list(overrides)
+    unresolved = composition(overrides, conf=conf, config_dir=config_dir).unresolved
+    if not resolve:
+        return unresolved
+    try:
+        return resolved(OmegaConf.create(unresolved))
+    except ConfigError as error:
+        raise ConfigError(f"{' '.join(overrides)}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What Hydra composes: the config, not resolved, and which file each group was answered with."""
+
+    unresolved: dict[str, Any]
+    choices: dict[str, str | None]
+
+
+def composition(
+    overrides: Iterable[str] = (), *, conf: str | Path = CONF, config_dir: str | Path | None = None
+) -> Composition:
+    """Compose without resolving; `choices` are by group, without Hydra's own. See `compose`."""
+    overrides = list(overrides)
     folders = [Path(conf).absolute(), *([Path(config_dir).absolute()] if config_dir is not None else [])]
     kept = _cache(*folders) / _name(overrides)
     try:
-        unresolved = json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        return Composition(found["unresolved"], found["choices"])
+    except (OSError, ValueError, KeyError, TypeError):
         with _files_read_once(kept.parent):
-            unresolved = _compose(overrides, *folders)
-        _keep(kept, unresolved)
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(unresolved), resolve=resolve)
-    except Exception as error:  # omegaconf's errors have no base below Exception
-        raise ConfigError(f"{' '.join(overrides)}: {error}") from error
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+            fresh = _compose(overrides, *folders)
+        _keep(kept, vars(fresh))
+        return fresh
 
 
 def prepare(many: Iterable[Iterable[str]], *, conf: str | Path = CONF) -> None:
@@ -103,7 +120,7 @@ def _compose_and_exit(share: Iterable[Iterable[str]], conf: str | Path) -> NoRet
         os._exit(0)
 
 
-def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -> dict[str, Any]:
+def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -> Composition:
     import yaml  # type: ignore[import-untyped]
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -114,15 +131,21 @@ def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -
     before, running.hydra = running.hydra, None
     try:
         with initialize_config_dir(str(conf), job_name="train", version_base="1.3"):
-            config = compose("train", [*searchpath, *overrides])
+            config = compose("train", [*searchpath, *overrides], return_hydra_config=True)
     except (HydraException, yaml.YAMLError) as error:
         cause = f"\n{error.__cause__}" if error.__cause__ else ""
         raise ConfigError(f"{error}{cause}") from error
     finally:
         running.hydra = before
+    choices = {str(group): choice for group, choice in config.hydra.runtime.choices.items()}
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
     container = OmegaConf.to_container(config, resolve=False)
     assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return Composition(
+        {str(key): value for key, value in container.items()},
+        {group: choice for group, choice in choices.items() if not group.startswith("hydra/")},
+    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 
 from rga.monitoring import quiet
 from rga.network import make
+from rga.runs.inputs import Inputs
 from rga.speed import tune
 from rga.trained import Trained
 
@@ -22,6 +23,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     Raises:
         DataError: see the reader.
         ConfigError: data with other classes than the network's, or an option that the task does not have.
+        InputsError: data of the run's own name that are not those it was made of.
     """
     config = trained.config
     quiet()
@@ -37,6 +39,9 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     )
     tune(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
     data = make(config.data)
+    if trained.own_data:
+        data.write_demo()
+        Inputs(data.index(), None).check(trained.weights.parent, to_train=False)
     trainer.test(trained.task, datamodule=data, verbose=False)
     return {
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},

@@ -81,8 +81,8 @@ class Monitor(Callback):
         self._validation = {name: float(value) for name, value in found if name.startswith("val/")}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._done == 0:
-            return
+        if self._done < trainer.num_training_batches:
+            return  # it was stopped in the middle of an epoch, which a resumed run begins anew
         names = sorted(self._sums)
         sums = self._fetch()
         means = torch.tensor([sums[name] / self._done for name in names], device=pl_module.device)

@@ -37,6 +37,7 @@ class Trained:
         weights: the file that they are from.
         epoch: of which they are, where the file says it.
         authors: whether the file is of the authors' code.
+        own_data: whether it is of a finished run, and `config` names the run's own data.
     """
 
     task: Task
@@ -44,6 +45,7 @@ class Trained:
     weights: Path
     epoch: int | None
     authors: bool
+    own_data: bool
 
     @property
     def network(self) -> str:
@@ -77,6 +79,7 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task) -> 
         config = None if beside is None else OmegaConf.create(beside["config"])
     state, epoch = _read(what)
     authors = any(name.startswith(_AUTHORS) for name in state)
+    own = None if config is None else config.data.name
     if config is None:
         config = OmegaConf.create(compose([*(["attention=rga_sc"] if authors else []), *overrides]))
     else:
@@ -85,7 +88,7 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task) -> 
     if not isinstance(task, kind):
         raise ConfigError(f"{what} is of a run of {type(task).__name__}, expected one of {kind.__name__}")
     _fill(task, state, config, what, authors)
-    return Trained(task.eval(), config, what, epoch, authors)
+    return Trained(task.eval(), config, what, epoch, authors, own is not None and own == config.data.name)
 
 
 def _finished(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 SMALL = [
     "scale=demo",
-    "data.demo={identities: 10, test_identities: 6, images: 3, distractors: 4, junk: 2, seed: 0}",
+    "++data.demo={identities: 10, test_identities: 6, images: 3, distractors: 4, junk: 2, seed: 0}",
     "data.size=[64,32]",
     "data.workers=0",
     "recipe.identities=4",

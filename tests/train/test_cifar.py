@@ -35,7 +35,7 @@ def test_killed_and_started_again_it_ends_the_same(finished: Path) -> None:
     folder = finished.parent / "killed"
     kill_after_a_checkpoint(folder, BLOCK, small=CIFAR)
     done = train(folder, BLOCK)
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert what_counts(only_result(folder)) == what_counts(only_result(finished))
 
 

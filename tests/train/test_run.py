@@ -61,14 +61,14 @@ def test_killed_and_started_again_it_ends_the_same(finished: Path, tmp_path: Pat
     folder = finished.parent / f"killed{moment}"
     kill_after_a_checkpoint(folder, "attention=rga_sc", later=moment)
     done = train(folder, "attention=rga_sc")
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert what_counts(only_result(folder)) == what_counts(only_result(finished))
 
 
 def test_rerun_starts_anew(finished: Path) -> None:
     before = only_result(finished)
     done = train(finished, "attention=rga_sc", "rerun=true")
-    assert "going on from" not in done.stderr
+    assert "resuming from" not in done.stderr
     assert what_counts(only_result(finished)) == what_counts(before)
 
 

@@ -52,10 +52,18 @@ class NonLocalRGAS(nn.Module):
         ValueError: in forward, if the input has another size.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 8, squeeze: int = 8) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        reduction: int = 8,
+        squeeze: int = 8,
+        zero_init_last: bool = False,
+    ) -> None:
         super().__init__()
         self.non_local = NonLocal(channels, size)
-        self.spatial = RGAS(channels, size, reduction=reduction, squeeze=squeeze)
+        self.spatial = RGAS(channels, size, reduction=reduction, squeeze=squeeze, zero_init_last=zero_init_last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spatial(self.non_local(x))

@@ -8,9 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rga.errors import DataError
 
-class DataError(RuntimeError):
-    """The data on disk are not what was expected; the message says what was expected, and where."""
+__all__ = [
+    "IGNORED",
+    "UNKNOWN",
+    "DataError",
+    "ImageSplit",
+    "LabelledImages",
+    "Sample",
+    "Scene",
+    "SceneSplit",
+    "Split",
+    "cameras",
+    "identities",
+    "shorten",
+]
 
 
 class Sample(NamedTuple):

@@ -1,5 +1,6 @@
 """The data module of image classification, for sets that fit into the device's memory as they are."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rga.data.base import DataError, ImageSplit, LabelledImages
 from rga.data.crops import Crops
 from rga.data.module import DataModule
 from rga.data.sampler import generator
+from rga.runs.inputs import Index
 
 Batch = dict[str, Tensor]
 
@@ -121,6 +123,13 @@ class ImageData(DataModule):
             raise RuntimeError('call setup("test") first')
         return TestBatches(self._test.to(self._device()), self.test_batch, *self.process())
 
+    def index(self) -> Index:
+        """Pixels and labels of both splits: their number tells nothing."""
+        split = self._read()
+        parts = {"test": split.test, "train": split.train}
+        lines = (f"{part}\tall images\t{images.images.nbytes}\t{_digest(images)}" for part, images in parts.items())
+        return Index(tuple(lines), {part: len(images) for part, images in parts.items()})
+
     def _read(self) -> ImageSplit:
         if self._split is None:
             split = self.reader(self.root)
@@ -134,6 +143,12 @@ class ImageData(DataModule):
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+
+def _digest(images: LabelledImages) -> str:
+    content = hashlib.sha256(np.ascontiguousarray(images.images).data)
+    content.update(np.ascontiguousarray(images.labels).data)
+    return content.hexdigest()
 
 
 class TrainImages(nn.Module):

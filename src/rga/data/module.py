@@ -8,6 +8,7 @@ import torch
 from lightning import LightningDataModule
 
 from rga.data.sampler import generator
+from rga.runs.inputs import Index
 
 
 class DataModule(LightningDataModule):
@@ -52,6 +53,10 @@ class DataModule(LightningDataModule):
             return False
         self.demo_writer(self.root, **self.demo)
         return True
+
+    def index(self) -> Index:
+        """What the set holds by content, to tell it from another one under the same name (after `prepare_data`)."""
+        raise NotImplementedError
 
     def process(self) -> tuple[int, int]:
         """The rank of this process, and how many there are."""

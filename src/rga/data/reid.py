@@ -16,6 +16,7 @@ from rga.data.base import DataError, Sample, Split, identities
 from rga.data.module import DataModule
 from rga.data.sampler import Draw, IdentityBatches, Share, generator
 from rga.data.store import ImageStore, cached_file
+from rga.runs.inputs import Index
 
 
 class ReIDData(DataModule):
@@ -142,6 +143,14 @@ class ReIDData(DataModule):
         draw = {key: batch.pop(key) for key in ("affine", "erase") if key in batch}
         image = self.augment(images, draw) if draw else self.augment.normalize(images)
         return {"image": image, **batch}
+
+    def index(self) -> Index:
+        """The images that train, ask or answer; a label is identity and camera."""
+        split = self.split()
+        parts = (("train", split.train), ("query", split.query), ("gallery", split.gallery))
+        return Index.of_files(
+            (part, sample.path, f"{sample.identity} {sample.camera}") for part, samples in parts for sample in samples
+        )
 
     def split(self) -> Split:
         """What the reader gives, read once; demo data have to be there (`write_demo`)."""

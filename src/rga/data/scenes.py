@@ -17,6 +17,7 @@ from rga.data.module import DataModule
 from rga.data.sampler import Draw, Share, generator
 from rga.data.stream import Stream
 from rga.data.windows import Windows
+from rga.runs.inputs import Index
 
 Pixels = NDArray[np.uint8]
 
@@ -116,6 +117,14 @@ class SceneData(DataModule):
         """Normalise on the device: until there, pixels and labels are bytes."""
         normalize = self.normalize.to(batch["image"].device)
         return {**batch, "image": normalize(batch["image"]), "label": batch["label"].long()}
+
+    def index(self) -> Index:
+        """The images of the splits that are used; a label is the size of the file of labels."""
+        parts = self._read().parts
+        used = dict.fromkeys(("train", "val", *self.test))
+        return Index.of_files(
+            (part, scene.image, str(scene.label.stat().st_size)) for part in used for scene in parts[part]
+        )
 
     def _whole(self, part: str) -> DataLoader[Any]:
         split = self._read()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from rga.compose import ConfigError, compose, prepare
 from rga.paths import CONF
 from rga.runs import determines_result, fingerprint
+from rga.runs.inputs import InputsError, disagreement
 from rga.tables.setting import Setting
 from rga.tables.spec import Column, Row, Table
 from rga.tables.store import Record, read_records, results
@@ -160,6 +161,8 @@ def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, coun
     """
     asked = _sort(overrides, conf, counted)
     _refuse_rows_own(table, asked)
+    if asked.data is None:
+        asked = replace(asked, data=_data_of_scale(table, asked))
     columns = _columns(table, asked.data)
     runnable = [table.runnable(row, column) for row in table.rows for column in columns]
     prepare([(*own, *asked.config) for own in runnable if own is not None], conf=conf)
@@ -225,6 +228,17 @@ def _refuse_rows_own(table: Table, asked: _Asked) -> None:
             raise ConfigError(f"{override}: the rows of {table.label} differ by {override_key(override)}")
 
 
+def _data_of_scale(table: Table, asked: _Asked) -> str | None:
+    """The data set that a scale has in place of the paper's, such as small; None where it has the table's own."""
+    scale = [override for override in asked.config if override_key(override) == "scale"]
+    rows = [row for row in table.rows if row.overrides is not None]
+    if not scale or not rows:
+        return None
+    own = (*table.overrides, *(rows[0].overrides or ()))
+    paper, here = (compose((*own, *which), conf=asked.conf)["data"]["name"] for which in ((), scale))
+    return None if paper == here else str(here)
+
+
 def _columns(table: Table, data: str | None) -> tuple[Column, ...]:
     if data is None:
         return table.columns
@@ -261,6 +275,8 @@ def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | Non
     name = fingerprint(config)
     here = None if asked.counted == "recorded" else config["paths"]["runs"]
     found = results(here, name, None if asked.counted == "here" else table.results)
+    if trouble := disagreement(found, here):
+        raise InputsError(f"{table.label}, {row.name}, {column.name}: {trouble}")
     if asked.seeds is not None:
         found = [result for result in found if result["seed"] in asked.seeds]
     wanted = asked.seeds if asked.seeds is not None else (() if found else (int(config["seed"]),))

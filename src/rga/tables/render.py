@@ -51,10 +51,22 @@ def sources(filled: Filled) -> list[str]:
     return lines
 
 
+def _gates(filled: Filled) -> list[str]:
+    """Say how the gates of the RGA blocks begin: by it short trainings differ more than by anything else."""
+    rows: dict[str, list[str]] = {}
+    for line in filled.lines:
+        for how in dict.fromkeys(cell.entry.setting.gates for cell in line.cells if cell.entry):
+            if how is not None:
+                rows.setdefault(how, []).append(line.row.name)
+    if len(rows) == 1:
+        return [f"RGA's gates {how}" for how in rows]
+    return [f"RGA's gates {how} in the rows {', '.join(names)}" for how, names in rows.items()]
+
+
 def notes(filled: Filled) -> list[str]:
     """What is told above the table."""
     lines = [f"protocol: {filled.table.protocol}"] if filled.table.protocol else []
-    lines += sources(filled)
+    lines += [*sources(filled), *_gates(filled)]
     if filled.overrides:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+_GATES = {True: "begin at 1/2", False: "begin at random, as the authors'"}
 _DRAWN = " (drawn)"  # in the layout of that data set
 
 
@@ -19,6 +20,7 @@ class Setting:
     steps: int | None  # of an epoch
     size: str | None  # of the network's input, height x width
     weights: str | None  # that the network starts from: a name of torchvision's, or a file's name
+    gates: str | None  # how those of an RGA block begin
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Setting":
@@ -26,7 +28,7 @@ class Setting:
             return config.get(group) or {}
 
         data, recipe, weights = node("data"), node("recipe"), node("backbone").get("weights")
-        size = data.get("size")
+        size, begins = data.get("size"), (node("attention").get("block") or {}).get("zero_init_last")
         return cls(
             data=str(data.get("name", "unnamed")) + (_DRAWN if data.get("demo") else ""),
             network=str(node("backbone").get("name", "unnamed")),
@@ -35,6 +37,7 @@ class Setting:
             steps=recipe.get("steps"),
             size=" x ".join(map(str, size)) if isinstance(size, Sequence) else None,
             weights=PurePath(weights).name if isinstance(weights, str) else None,
+            gates=None if begins is None else _GATES[bool(begins)],
         )
 
     @property

@@ -14,15 +14,18 @@ from typing import Any
 
 from rga.paths import EXPERIMENTS
 from rga.runs import fingerprint, results_of, without_places, write_atomically
+from rga.runs.identity import VERSION
 
 RESULTS = EXPERIMENTS / "results"
 POINTS = 200  # of a learning curve
 
 _RESULT = (
+    "version",
     "fingerprint",
     "seed",
     "metrics",
     "data",
+    "inputs",
     "parameters",
     "duration_s",
     "device",
@@ -68,7 +71,7 @@ def thinned(curve: Sequence[Mapping[str, float]], points: int = POINTS) -> list[
     """At most `points` entries of a learning curve, the first and the last among them, to six digits."""
     last = len(curve) - 1
     kept = range(len(curve)) if last < points else [round(place * last / (points - 1)) for place in range(points)]
-    return [{key: float(f"{value:.6g}") for key, value in curve[index].items()} for index in kept]
+    return [{key: float(f"{value:.6g}") for key, value in curve[index].items() if value is not None} for index in kept]
 
 
 def read_records(folder: Path = RESULTS) -> tuple[Record, ...]:
@@ -103,6 +106,8 @@ def _parse(text: bytes, table: str, place: str) -> Record:
     line = json.loads(text)
     if not isinstance(line, dict):
         raise ValueError("it is no record of a run")
+    if line.get("version") != VERSION:
+        raise ValueError("its name is of an older version: rga record --migrate gives it the present one")
     if missing := [key for key in ("table", "overrides", *_RESULT) if key not in line]:
         raise ValueError(f"it has no {', '.join(missing)}")
     if line["table"] != table:

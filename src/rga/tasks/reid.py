@@ -18,8 +18,7 @@ class ReID(Task):
     it. Test: cosine distance on both features; the authors' code reports both. One of them carries the plain names
     (`rank1`, `map`, ...): by default that after BN; the other has the prefix `pre_bn/` (or `post_bn/`).
 
-    The options of the test (the last three) are no keys of conf/task/reid.yaml, because a training does not depend on
-    them: they are given to `rga test`.
+    The last three options are of the test alone: `rga test` takes them for a network that was trained without them.
 
     Args:
         smoothing: label smoothing of the cross entropy.

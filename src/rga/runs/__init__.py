@@ -1,0 +1,27 @@
+"""What names a run, where it lies, and what it was made of. No torch, so that tables print at once."""
+
+from rga.runs.folder import (
+    RESULT,
+    FolderBusyError,
+    Run,
+    find_results,
+    locked,
+    read_result,
+    results_of,
+    write_atomically,
+)
+from rga.runs.identity import determines_result, fingerprint, without_places
+
+__all__ = [
+    "RESULT",
+    "FolderBusyError",
+    "Run",
+    "determines_result",
+    "find_results",
+    "fingerprint",
+    "locked",
+    "read_result",
+    "results_of",
+    "without_places",
+    "write_atomically",
+]

@@ -1,0 +1,206 @@
+"""What a run was made of, by content: an index of its data and the digest of its weights file.
+
+They are taken when a run starts, kept in its folder, and compared whenever the run is resumed, reused, recorded or
+averaged with others: another data set under the same name, or another file of weights, is never "the same run".
+"""
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rga.errors import ConfigError
+from rga.runs.folder import write_atomically
+from rga.runs.identity import weights_file
+
+INPUTS = "inputs.json"
+INDEX = "index.txt.gz"
+_NAMES = 3  # of many that differ, so many are named
+
+
+class InputsError(ConfigError):
+    """A run would be continued, reused or averaged with other data or other weights than its own."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """A data set's images: for each a line `split, name, bytes, label`, between tabs, sorted.
+
+    Names are relative to the folder that holds all of them, so a set that was moved or copied has the same index.
+    """
+
+    lines: tuple[str, ...]
+    images: Mapping[str, int] | None = None  # by split; None: one for each line
+
+    @classmethod
+    def of_files(cls, files: Iterable[tuple[str, Path, str]]) -> "Index":
+        """From (split, path, label) of each file; its size is looked up."""
+        listed = [(split, os.fspath(path), label) for split, path, label in files]
+        paths = [path for _, path, _ in listed]
+        top = os.path.commonpath([min(paths), max(paths)]) if paths else ""
+        start = len(top) + 1 if top not in paths else len(top.rpartition(os.sep)[0]) + 1
+        size = {path: os.stat(path).st_size for path in paths}  # noqa: PTH116 - a hundred thousand times
+        return cls(tuple(sorted(f"{split}\t{path[start:]}\t{size[path]}\t{label}" for split, path, label in listed)))
+
+    @cached_property
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """How many images each split has, and the digest of its lines."""
+        lines: dict[str, list[str]] = {}
+        for line in self.lines:
+            lines.setdefault(line.partition("\t")[0], []).append(line)
+        return {
+            split: {"images": (self.images or {}).get(split, len(own)), "digest": _sha256("\n".join(own).encode())}
+            for split, own in lines.items()
+        }
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The data and the file of weights that a run starts from."""
+
+    data: Index
+    weights: tuple[str, str] | None  # name and digest of a file; None: published weights, or none
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], data: Index) -> "Inputs":
+        """Of a run's resolved config.
+
+        Raises:
+            FileNotFoundError: there is no such file of weights.
+        """
+        weights = (config.get("backbone") or {}).get("weights")
+        name = weights_file(weights)
+        if name is None:
+            return cls(data, None)
+        with Path(str(weights)).expanduser().open("rb") as file:
+            return cls(data, (name, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"))
+
+    def summary(self) -> dict[str, Any]:
+        """What a result keeps of them."""
+        weights = {"weights": {"file": self.weights[0], "digest": self.weights[1]}} if self.weights else {}
+        return {"data": self.data.splits, **weights}
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / INDEX).write_bytes(gzip.compress("\n".join(self.data.lines).encode(), mtime=0))
+        write_atomically(folder / INPUTS, json.dumps(self.summary(), indent=1) + "\n")
+
+    def check(self, folder: Path, *, to_train: bool = True) -> None:
+        """Compare with what the run in `folder` was made of; for a test, the training split may be absent.
+
+        Raises:
+            InputsError: what differs, and what to do.
+        """
+        theirs = _read(folder)
+        if theirs is None:  # the run was made before inputs were kept, or has not begun
+            return
+        if not to_train and "train" not in self.data.splits:
+            theirs = {**theirs, "data": {key: value for key, value in theirs["data"].items() if key != "train"}}
+        mine = {**theirs, **self.summary()} if not to_train else self.summary()  # a test needs no file of weights
+        if found := _differences(theirs, mine, read_index(folder), self.data):
+            raise InputsError(
+                f"the run in {folder} was made of other inputs than these: {'; '.join(found)}. "
+                "If these are another data set or other weights, give them a name of their own (data.name=NAME, a "
+                "file name) or a folder (paths.runs=FOLDER). If they replace the old ones, rerun=true makes the "
+                "run anew"
+            )
+
+
+def disagreement(results: Sequence[Mapping[str, Any]], root: str | Path | None = None) -> str | None:
+    """Say which of the runs of one fingerprint were made of different inputs, and in what; None: they agree.
+
+    Of a run that was made before inputs were kept, the counts of its data are compared.
+    """
+    for first, second in pairwise(results):
+        mine, others = first.get("inputs"), second.get("inputs")
+        if mine and others:
+            folders = [_folder(root, result) for result in (first, second)]
+            found = _differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
+        else:
+            found = _other_counts(first.get("data"), second.get("data"))
+        if found:
+            return (
+                f"runs {_name(first)} and {_name(second)} were made of different inputs: {'; '.join(found)}. They are "
+                "not averaged: make one of them anew (rga train ... rerun=true), or give the other data a data.name or "
+                "the other weights a file name, of their own"
+            )
+    return None
+
+
+def read_index(folder: Path) -> Index | None:
+    """The index that a run keeps; None where there is none or it is damaged."""
+    try:
+        return Index(tuple(gzip.decompress((folder / INDEX).read_bytes()).decode().splitlines()))
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def _read(folder: Path) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], old_index: Index | None, new_index: Index | None
+) -> list[str]:
+    found = []
+    mine, others = old.get("data") or {}, new.get("data") or {}
+    if mine != others:
+        found += _other_counts(mine, others) or ["as many images, but not the same ones"]
+        if old_index and new_index:
+            found += _other_names(old_index, new_index)
+    before, after = old.get("weights") or {}, new.get("weights") or {}
+    if before.get("digest") != after.get("digest"):
+        found.append(f"the weights {before.get('file') or after.get('file')} are another file of the same name")
+    return found
+
+
+def _other_counts(old: Any, new: Any) -> list[str]:
+    """Of two summaries, `{split: {"images": n, ...}}`."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return []
+    before, after = (
+        {key: value.get("images", 0) for key, value in side.items() if isinstance(value, Mapping)}
+        for side in (old, new)
+    )
+    return [
+        f"{split} has {after.get(split, 0):,} images, it had {before.get(split, 0):,}"
+        for split in dict.fromkeys([*before, *after])
+        if before.get(split, 0) != after.get(split, 0)
+    ]
+
+
+def _other_names(old: Index, new: Index) -> list[str]:
+    """The first names that are gone, new, or of another size or label."""
+    before, after = ({tuple(line.split("\t")[:2]): line for line in index.lines} for index in (old, new))
+    groups = {
+        "gone": sorted(before.keys() - after.keys()),
+        "new": sorted(after.keys() - before.keys()),
+        "changed": sorted(key for key in before.keys() & after.keys() if before[key] != after[key]),
+    }
+    return [
+        f"{len(keys):,} {what}: {', '.join('/'.join(key) for key in keys[:_NAMES])}{', ...' * (len(keys) > _NAMES)}"
+        for what, keys in groups.items()
+        if keys
+    ]
+
+
+def _sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _folder(root: str | Path | None, result: Mapping[str, Any]) -> Path | None:
+    return Path(root) / _name(result) if root is not None and "recorded" not in result else None
+
+
+def _name(result: Mapping[str, Any]) -> str:
+    return f"{result['fingerprint']}/{result['seed']}"

@@ -1,0 +1,226 @@
+"""A run's settings: resolved, with choices that belong together, and where each of them comes from.
+
+What has the last word: the files of the groups < what a network changes of a block < scale < experiment < command line.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from rga.errors import ConfigError
+from rga.paths import CONF
+from rga.runs.identity import public_name
+
+_TASKS = {"ReIDData": "ReID", "SceneData": "Segmentation", "ImageData": "Classification"}
+_WORDS = {"ReID": "re-identification", "Segmentation": "segmentation", "Classification": "classification"}
+_GROUPS = ("task", "data", "backbone", "attention", "head", "recipe", "trainer", "logger")
+_OWN = ("experiment", "scale")  # layers, not groups of settings
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """A composed config as plain containers.
+
+    Raises:
+        ConfigError: data, a recipe or a head of another task; a value that is missing or refers to nothing.
+    """
+    _expect_one_task(config)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (InterpolationKeyError, MissingMandatoryValue) as error:
+        raise ConfigError(f"{error.full_key}: {str(error).partition(chr(10))[0]}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error)) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _expect_one_task(config: DictConfig) -> None:
+    task = public_name(str(_raw(config, "task", "_target_") or ""))
+    if task not in _WORDS:
+        return  # a task of the user's own knows what it takes
+    data = _TASKS.get(public_name(str(_raw(config, "data", "_target_") or "")), task)
+    name = _raw(config, "data", "name")
+    if data != task:
+        raise ConfigError(
+            f"data={name} is a data set of {_WORDS[data]}, and the task is {_WORDS[task]}. For the data set: "
+            f"{_instead(data, f'data={name}')}. For the task: {_instead(task, '')}"
+        )
+    recipe = {file: _WORDS[name] for name, file in _files().items()}.get(str(_raw(config, "recipe", "task")))
+    if recipe not in (None, _WORDS[task]):
+        raise ConfigError(
+            f"the recipe is one for {recipe}, and the task is {_WORDS[task]}. The recipes of the task: {_recipes(task)}"
+        )
+    head = _raw(config, "head", "_target_")
+    if task == "Segmentation" and head is None:
+        raise ConfigError(f"segmentation needs a head, head=plain, ppm or aspp: {_instead(task, '')}")
+    if task != "Segmentation" and head is not None:
+        raise ConfigError(f"head={public_name(str(head))} is for segmentation, and the task is {_WORDS[task]}")
+
+
+def _raw(config: DictConfig, group: str, key: str) -> Any:
+    """A value as it is written, not resolved; None where there is none."""
+    node = OmegaConf.to_container(config, resolve=False)
+    part = node.get(group) if isinstance(node, dict) else None
+    return part.get(key) if isinstance(part, dict) else None
+
+
+def _files() -> dict[str, str]:
+    """The file of conf/task by the task's public name."""
+    paths = sorted((CONF / "task").glob("*.yaml"))
+    return {public_name(str(OmegaConf.select(OmegaConf.load(path), "_target_"))): path.stem for path in paths}
+
+
+def _instead(task: str, rest: str) -> str:
+    """The commands that have this task."""
+    wanted = {"override /task": _files()[task]}
+    found = [
+        path.stem
+        for path in sorted((CONF / "experiment").glob("*.yaml"))
+        if wanted in (OmegaConf.to_container(OmegaConf.load(path)).get("defaults") or [])  # type: ignore[union-attr]
+    ]
+    return " or ".join(" ".join(["rga train", f"experiment={name}", *([rest] if rest else [])]) for name in found)
+
+
+def _recipes(task: str) -> str:
+    paths = sorted((CONF / "recipe").glob("*.yaml"))
+    tasks = {path.stem: OmegaConf.select(OmegaConf.load(path), "task") for path in paths}
+    return ", ".join(f"recipe={name}" for name, of in tasks.items() if of == _files()[task])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value that differs from the one in its group's file, and the layer that has set it."""
+
+    key: str
+    value: Any
+    default: Any  # None where the file has no such key
+    layer: str
+
+    def __str__(self) -> str:
+        instead = "" if self.default is None else f" instead of {_text(self.default)}"
+        return f"{self.key} is {_text(self.value)}{instead} ({self.layer})"
+
+
+def explain(overrides: Iterable[str], conf: Path = CONF, config_dir: str | Path | None = None) -> list[str]:
+    """Say in lines what is chosen and every value that differs from its group's file, and which layer says so.
+
+    Raises:
+        ConfigError: as `rga.compose.compose`.
+    """
+    from rga.compose import composition
+
+    overrides = list(overrides)
+
+    def layer(*words: str) -> dict[str, Any]:
+        return composition(words, conf=conf, config_dir=config_dir).unresolved
+
+    final = composition(overrides, conf=conf, config_dir=config_dir)
+    config = resolved(OmegaConf.create(final.unresolved))  # what makes no sense is not explained
+    root = composition(["~experiment"], conf=conf, config_dir=config_dir).choices
+    scale, experiment = final.choices.get("scale") or "paper", final.choices.get("experiment")
+    layers = [f"scale={scale}", *([f"experiment={experiment}"] if experiment else [])]
+    given = {word.split("=", 1)[0].lstrip("+~") for word in overrides}
+    groups = {
+        group: choice for group, choice in final.choices.items() if choice and "@" not in group and group not in _OWN
+    }
+    chosen = [f"{group}={choice}" for group, choice in groups.items()]
+    files = layer(*chosen, "scale=paper", "~experiment")
+    stages = [
+        ("", {**files, "backbone": {key: value for key, value in files["backbone"].items() if key != "rga"}}),
+        (f"backbone={groups.get('backbone')}", files),
+        (f"scale={scale}", layer(*chosen, f"scale={scale}", "~experiment")),
+        *([(f"experiment={experiment}", layer(*chosen, *layers))] if experiment else []),
+        ("command line", final.unresolved),
+    ]
+    lines = []
+    for group, choice in sorted(groups.items(), key=lambda item: _place(item[0])):
+        shown = str(config[group]["name"]) if "/" in choice else choice  # small/reid stands for another file
+        if shown != root.get(group):
+            by = "command line" if group in given else f"experiment={experiment}" + f", scale={scale}" * ("/" in choice)
+            lines.append(f"{group} is {shown} ({by})")
+    lines += [str(setting) for setting in _differing(stages)]
+    head = " ".join(reversed(layers))
+    if not lines:
+        return [f"{head}: every value is as its file in conf/ has it"]
+    return [f"{head}, where", *(f"  {line}" for line in lines), "and every other value is as its file in conf/ has it"]
+
+
+def _place(group: str) -> int:
+    return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS)
+
+
+def explained() -> list[str]:
+    """The same of the run that Hydra has started, for its log; nothing where a run was started otherwise."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized() or HydraConfig.get().job.config_name != "train":
+        return []
+    hydra = HydraConfig.get()
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    return explain(hydra.overrides.task, config_dir=folders[0] if folders else None)
+
+
+def _differing(stages: list[tuple[str, dict[str, Any]]]) -> list[Setting]:
+    values = [_flat(_resolved_where_possible(config)) for _, config in stages]
+    written = _flat(stages[-1][1])
+    changed = {key for key in values[-1] if values[-1][key] != values[0].get(key)}
+    found = []
+    for key in values[-1]:
+        if key not in changed or key.startswith(("scale.", "backbone.rga.")):
+            continue
+        if _repeats(key, written, changed):
+            continue
+        last = max(number for number in range(1, len(values)) if values[number].get(key) != values[number - 1].get(key))
+        found.append(Setting(key, values[-1][key], values[0].get(key), stages[last][0]))
+    return found
+
+
+def _repeats(key: str, written: Mapping[str, Any], changed: set[str]) -> bool:
+    """Whether a value is written as a reference to another one, or to a node around it, which is listed itself."""
+    path, rest = key, ""
+    while path not in written and "." in path:
+        path, _, last = path.rpartition(".")
+        rest = f".{last}{rest}"
+    source = written.get(path)
+    return isinstance(source, str) and source.startswith("${") and source[2:-1] + rest in changed
+
+
+def _resolved_where_possible(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer alone may refer to what only a later one brings: that stays as it is written."""
+    whole = OmegaConf.create(dict(config))
+
+    def of(node: Any) -> Any:
+        if isinstance(node, DictConfig):
+            return {str(key): of(_item(node, key)) for key in node}
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+    found = of(whole)
+    assert isinstance(found, dict)
+    return found
+
+
+def _item(node: DictConfig, key: Any) -> Any:
+    try:
+        return node[key]
+    except OmegaConfBaseException:
+        return str(node._get_node(key))
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    return str(value)
