@@ -105,8 +105,10 @@ def test_the_mask_is_the_gate_of_what_the_block_sees(folder: Path, number: int) 
     x = attended.stage(x)  # type: ignore[operator]
     mask = attended.attention.spatial.gate(x)  # type: ignore[operator, union-attr]
     channel = attended.attention.channel.gate(x * mask)  # type: ignore[operator, union-attr]
-    torch.testing.assert_close(torch.from_numpy(looks.masks(task, images, stage, "rga_sc")), mask[:, 0].detach())
-    found = torch.from_numpy(looks.channels(task, images, stage, "rga_sc"))
+    torch.testing.assert_close(
+        torch.from_numpy(looks.masks(task.backbone, images, stage, "rga_sc")), mask[:, 0].detach()
+    )
+    found = torch.from_numpy(looks.channels(task.backbone, images, stage, "rga_sc"))
     torch.testing.assert_close(found, channel.flatten(1).detach())
 
 
@@ -202,6 +204,13 @@ def test_another_block_and_its_parts(folder: Path, tmp_path: Path) -> None:
     assert "shows one attention beside the baseline" in output
 
 
+def test_what_cannot_be_shown_is_said_before_any_training(tmp_path: Path) -> None:
+    asked = ["figure", "3", "attention=danet", *ASKED, *paths(tmp_path), "--run", "--out", str(tmp_path / "out.png")]
+    done = CliRunner().invoke(app, asked)
+    assert "attention=danet has no spatial mask: it adds to its input" in str(done.exception)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_range_of_the_mask_is_said(folder: Path, tmp_path: Path) -> None:
     filled, attention = drawn(folder)
     Image.new("RGB", (32, 64), (200, 30, 60)).save(tmp_path / "one.png")
@@ -211,7 +220,9 @@ def test_the_range_of_the_mask_is_said(folder: Path, tmp_path: Path) -> None:
         [0.229, 0.224, 0.225]
     )
     images = level.view(1, 3, 1, 1).expand(1, 3, 64, 32)
-    masks = looks.masks(task, images, looks.attention_stage(task.backbone, load_config(folder, "rga_sc"), ""), "")
+    masks = looks.masks(
+        task.backbone, images, looks.attention_stage(task.backbone, load_config(folder, "rga_sc"), ""), ""
+    )
     assert f"gate values {masks.min():.3f} to {masks.max():.3f}, one scale for all images" in said
 
 

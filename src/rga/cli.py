@@ -207,16 +207,18 @@ def figure(
     out: Annotated[Path, typer.Option(help="The file: .png, .pdf or .svg.")] = Path("figure3.png"),
 ) -> None:
     """Draw Figure 3 from the runs of Table 1: Grad-CAM of the baseline and of RGA-SC, and RGA-SC's attention mask."""
-    from rga.figure import Shown, choose, figure
+    from rga.figure import Shown, check, choose, figure
     from rga.sheet import kind
-    from rga.tables import load
+    from rga.tables import fill, load
 
     kind(out)
     with plain_warnings():
         table, rest, attention = choose(load(number, kind="figure"), overrides or [])
+        shown = Shown(attention, stage, channel)
+        check(fill(table, rest, counted="here"), shown)
         filled, failures = _filled(table, rest, run, counted="here")
         _exit_with(failures)
-        said = figure(filled, out, Shown(attention, stage, channel), images, count)
+        said = figure(filled, out, shown, images, count)
         typer.echo("\n".join([*said, f"drawn in {out}"]))
 
 

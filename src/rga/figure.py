@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from torch import Tensor
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
 
 from rga import looks
 from rga.compose import ConfigError, compose
 from rga.data import ReIDData, pictures
 from rga.data.augment import Normalize
 from rga.features import find
-from rga.network import make
+from rga.network import build, make
 from rga.runs import Run
 from rga.sheet import Heat, Profile, draw, kind
 from rga.tables import Entry, Filled, Row, Table
@@ -72,6 +72,21 @@ def choose(table: Table, overrides: Sequence[str]) -> tuple[Table, list[str], st
     return replace(table, title=title, rows=(*table.rows[:-1], row)), rest, name
 
 
+def check(filled: Filled, shown: Shown) -> None:
+    """Stop before any training where the attention has nothing to show.
+
+    Raises:
+        ConfigError: see `figure`.
+    """
+    entry = _entries(filled)[-1]
+    config = OmegaConf.create(compose(entry.overrides))
+    for node in (config.backbone, config.backbone.trunk):
+        if "weights" in node:
+            node.weights = None
+    network, _ = build(config.backbone, config.attention, config.data.size)
+    _weights(network.eval(), config, torch.zeros(1, 3, *config.data.size), shown)
+
+
 def figure(filled: Filled, out: Path, shown: Shown, folder: Path | None = None, count: int = 8) -> list[str]:
     """Draw a figure's rows below the images.
 
@@ -91,7 +106,7 @@ def figure(filled: Filled, out: Path, shown: Shown, folder: Path | None = None, 
         DataError: no images, one that does not decode, or a file that cannot be written.
     """
     kind(out)
-    entries = [next(cell.entry for cell in line.cells if cell.entry) for line in filled.lines]
+    entries = _entries(filled)
     missing = [entry.command for entry in entries if not entry.results]
     if missing:
         commands = "\n  ".join(missing)
@@ -136,27 +151,35 @@ def _gradcam(name: str, entry: Entry, images: Tensor) -> tuple[Heat, str]:
 def _attention(name: str, entry: Entry, images: Tensor, shown: Shown) -> tuple[Heat | Profile, str]:
     run, task = _trained(entry)
     config = OmegaConf.create(dict(run.config))
-    stage = looks.attention_stage(task.backbone, config, shown.attention, shown.stage)
+    stage, weights = _weights(task.backbone, config, images.to(task.device), shown)
     # The stage that the paper shows needs no reason.
     smaller = shown.stage is None and stage.number < len(config.backbone.stages)
     said = f"after {stage}{f', the last one with at least {_least()}' * smaller}"
-    images = images.to(task.device)
+    low, high = float(weights.min()), float(weights.max())
+    values = f"values {low:.3f} to {high:.3f}"
     if shown.channels:
-        gates = looks.channels(task, images, stage, shown.attention)
-        said = f"{name}: gates of the {gates.shape[1]} channels {said}; values {_range(gates)}"
-        return Profile(f"channel gates\n{name}\nstage {stage.number}", gates), said
-    masks = looks.masks(task, images, stage, shown.attention)
-    said = f"(b) {name}: spatial attention mask {said}; gate values {_range(masks)}, one scale for all images"
-    heat = Heat(f"(b) mask\n{name}\nstage {stage.number}", masks, (float(masks.min()), float(masks.max())), "gate")
-    return heat, said
+        said = f"{name}: gates of the {weights.shape[1]} channels {said}; {values}"
+        return Profile(f"channel gates\n{name}\nstage {stage.number}", weights), said
+    said = f"(b) {name}: spatial attention mask {said}; gate {values}, one scale for all images"
+    return Heat(f"(b) mask\n{name}\nstage {stage.number}", weights, (low, high), "gate"), said
+
+
+def _weights(
+    network: nn.Module, config: DictConfig, images: Tensor, shown: Shown
+) -> tuple[looks.Stage, NDArray[np.float32]]:
+    """What is shown of the attention: (n, h, w) of a mask, (n, C) of channels; and the stage behind which it stands."""
+    stage = looks.attention_stage(network, config, shown.attention, shown.stage)
+    find_weights = looks.channels if shown.channels else looks.masks
+    return stage, find_weights(network, images, stage, shown.attention)
+
+
+def _entries(filled: Filled) -> list[Entry]:
+    """One for each row."""
+    return [next(cell.entry for cell in line.cells if cell.entry) for line in filled.lines]
 
 
 def _least() -> str:
     return f"{looks.LEAST[0]} x {looks.LEAST[1]} positions"
-
-
-def _range(values: NDArray[np.float32]) -> str:
-    return f"{values.min():.3f} to {values.max():.3f}"
 
 
 def _trained(entry: Entry) -> tuple[Run, ReID]:

@@ -80,7 +80,7 @@ def attention_stage(network: nn.Module, config: DictConfig, attention: str, want
     return visible
 
 
-def masks(task: ReID, images: Tensor, stage: Stage, attention: str) -> NDArray[np.float32]:
+def masks(network: nn.Module, images: Tensor, stage: Stage, attention: str) -> NDArray[np.float32]:
     """The weights of the positions that a stage's attention gives to images (B, 3, H, W), normalised: (B, h, w).
 
     Where a gate weighs each position of each channel, that is the mean over the channels.
@@ -88,7 +88,7 @@ def masks(task: ReID, images: Tensor, stage: Stage, attention: str) -> NDArray[n
     Raises:
         ConfigError: the block has none; the message says what it has.
     """
-    gates = _gates(task, images, stage)
+    gates = _gates(network, images, stage)
     if (found := gates.spatial()) is not None:
         return _numpy(found)
     if gates.found:
@@ -99,9 +99,9 @@ def masks(task: ReID, images: Tensor, stage: Stage, attention: str) -> NDArray[n
     raise ConfigError(_no_gate(attention, "spatial mask"))
 
 
-def channels(task: ReID, images: Tensor, stage: Stage, attention: str) -> NDArray[np.float32]:
+def channels(network: nn.Module, images: Tensor, stage: Stage, attention: str) -> NDArray[np.float32]:
     """The weights of the channels, (B, C): as `masks`, the mean over the positions where a gate weighs both."""
-    gates = _gates(task, images, stage)
+    gates = _gates(network, images, stage)
     if (found := gates.channel()) is not None:
         return _numpy(found)
     if gates.found:
@@ -146,8 +146,8 @@ def _attention(network: nn.Module, stage: Stage) -> nn.Module | None:
     return dict(module.named_children()).get("attention") if isinstance(module, nn.Sequential) else None
 
 
-def _gates(task: ReID, images: Tensor, stage: Stage) -> Gates:
-    block = _attention(task.backbone, stage)
+def _gates(network: nn.Module, images: Tensor, stage: Stage) -> Gates:
+    block = _attention(network, stage)
     assert block is not None
     seen: list[Tensor] = []
 
@@ -157,7 +157,7 @@ def _gates(task: ReID, images: Tensor, stage: Stage) -> Gates:
     hook = block.register_forward_pre_hook(keep)
     try:
         with torch.no_grad():
-            task(images)
+            network(images)
     finally:
         hook.remove()
     return Gates(block, seen[0])

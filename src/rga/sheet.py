@@ -1,5 +1,6 @@
 """The sheet of Figure 3: images in a row, and below them maps over the same images, or profiles."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,9 @@ def compose(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], said: Seq
         drawn = [over(axis, heat, row.range) for axis, heat in zip(axes, row.maps, strict=False)]
         if drawn:
             sheet.colorbar(drawn[0], cax=sheet.add_subplot(grid[place, columns]), label=row.unit)
-    sheet.supxlabel("\n".join(said), fontsize=5, x=0.02, ha="left")
+    letters = int(sheet.get_figwidth() / 0.034)  # of 5 points, in a line
+    lines_said = [line for sentence in said for line in textwrap.wrap(sentence, letters)]
+    sheet.supxlabel("\n".join(lines_said), fontsize=5, x=0.02, ha="left")
     return sheet
 
 
