@@ -84,7 +84,7 @@ def compose(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], said: Seq
         drawn = [over(axis, heat, row.range) for axis, heat in zip(axes, row.maps, strict=False)]
         if drawn:
             sheet.colorbar(drawn[0], cax=sheet.add_subplot(grid[place, columns]), label=row.unit)
-    letters = int(sheet.get_figwidth() / 0.034)  # of 5 points, in a line
+    letters = int(sheet.get_figwidth() / 0.038)  # of 5 points, in a line
     lines_said = [line for sentence in said for line in textwrap.wrap(sentence, letters)]
     sheet.supxlabel("\n".join(lines_said), fontsize=5, x=0.02, ha="left")
     return sheet
