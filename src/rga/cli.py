@@ -206,24 +206,39 @@ def _exit_with(failures: list[str]) -> None:
 def figure(
     number: Annotated[str, typer.Argument(help="Which figure of the paper: 3.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Hydra overrides for every row: scale=demo data=... seed=1 backbone=...")
+        list[str] | None,
+        typer.Argument(
+            help="Hydra overrides for every row: scale=demo data=... seed=1; attention=NAME instead of RGA-SC."
+        ),
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Make the runs that are missing first.")] = False,
-    pictures: Annotated[
-        Path | None, typer.Option(help="A folder of pictures [queries of the data set, one of each person]")
+    stage: Annotated[
+        int | None, typer.Option(help="Whose attention is shown [the last one of at least 16 x 8 positions]", min=1)
     ] = None,
-    count: Annotated[int, typer.Option(help="How many pictures, from equally distant places of the list.", min=1)] = 8,
+    channel: Annotated[
+        bool, typer.Option("--channel", help="Show the gates of the channels instead of the mask.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", "--pictures", help="A folder [queries of the data set, one of each person]"),
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many images, from equally distant places of the list.", min=1)] = 8,
     out: Annotated[Path, typer.Option(help="The file: .png, .pdf or .svg.")] = Path("figure3.png"),
 ) -> None:
-    """Draw Figure 3: where the baseline and RGA-SC look, with Grad-CAM, from the runs of Table 1."""
-    from rga.figure import figure, kind
-    from rga.tables import load
+    """Draw Figure 3 from the runs of Table 1: Grad-CAM of the baseline and of RGA-SC, and RGA-SC's attention mask."""
+    from rga.figure import Shown, check, choose, figure
+    from rga.sheet import kind
+    from rga.tables import fill, load
 
     kind(out)
     with plain_warnings():
-        filled, failures = _filled(load(number, kind="figure"), overrides or [], run, counted="here")
+        table, rest, attention = choose(load(number, kind="figure"), overrides or [])
+        shown = Shown(attention, stage, channel)
+        check(fill(table, rest, counted="here"), shown)
+        filled, failures = _filled(table, rest, run, counted="here")
         _exit_with(failures)
-        typer.echo("\n".join([*figure(filled, out, pictures, count), f"drawn in {out}"]))
+        said = figure(filled, out, shown, images, count)
+        typer.echo("\n".join([*said, f"drawn in {out}"]))
 
 
 @app.command()

@@ -256,3 +256,17 @@ assert check("cityscapes", root).ok and not check("camvid", root).ok
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_class_weights_are_those_of_the_classes(root: Path) -> None:
+    assert data(root).class_weights is None
+    assert data(root, class_weights=[1.0] * 11).class_weights == [1.0] * 11
+    with pytest.raises(DataError, match=r"has 11 classes, but there are 2 class weights"):
+        data(root, class_weights=[1.0, 2.0])
+    with pytest.raises(ValueError, match="positive"):
+        data(root, class_weights=[0.0] * 11)
+    weights = OmegaConf.load(CONF / "data" / "cityscapes.yaml").class_weights
+    assert len(weights) == len(cityscapes.CLASSES)
+    names = [name for _, name, _ in cityscapes.CLASSES]
+    assert min(zip(weights, names, strict=True))[1] == "road"  # the most frequent class
+    assert max(zip(weights, names, strict=True))[1] == "motorcycle"

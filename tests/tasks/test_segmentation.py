@@ -19,7 +19,7 @@ CLASSES = ["road", "sky", "unicorn"]
 COLOURS = np.array([[128, 64, 128], [70, 130, 180], [1, 2, 3]], np.uint8)
 
 
-def module(**options: Any) -> Segmentation:
+def module(class_weights: list[float] | None = None, **options: Any) -> Segmentation:
     torch.manual_seed(0)
     trunk = nn.Sequential()
     trunk.add_module("layer3", nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8)))
@@ -33,6 +33,7 @@ def module(**options: Any) -> Segmentation:
         **options,
     )
     data = SimpleNamespace(size=(17, 25), num_classes=3, classes=CLASSES, colours=COLOURS, test=["val", "train"])
+    data.class_weights = class_weights
     task._trainer = SimpleNamespace(datamodule=data, world_size=1, num_training_batches=1)  # type: ignore[assignment]
     task.setup("fit")
     return task
@@ -52,6 +53,25 @@ def test_the_loss_is_the_mean_over_pixels_that_count() -> None:
     data["label"][:] = 255
     loss = task.training_step(data, 0)["loss"]
     assert float(loss) == 0.0
+
+
+def test_classes_count_with_their_weights() -> None:
+    weights = [0.5, 2.0, 1.0]
+    task, data = module(class_weights=weights).train(), batch()
+    assert task.segmenter is not None
+    scores = task.segmenter(data["image"])
+    expected = F.cross_entropy(scores, data["label"], torch.tensor(weights), ignore_index=255)  # a weighted mean
+    plain = F.cross_entropy(scores, data["label"], ignore_index=255)
+    loss = task.training_step(data, 0)["loss"]
+    torch.testing.assert_close(loss, expected)
+    assert abs(float(loss - plain)) > 1e-3
+    assert not [name for name in task.state_dict() if "class_weights" in name]  # of the data, not of the network
+    data["label"][:] = 255
+    data["label"][0, 5, 5] = 0  # less than one whole pixel counts
+    expected = F.cross_entropy(task.segmenter(data["image"])[0, :, 5, 5], torch.tensor(0))
+    torch.testing.assert_close(task.training_step(data, 0)["loss"], expected)
+    data["label"][:] = 255
+    assert float(task.training_step(data, 0)["loss"]) == 0.0
 
 
 def test_the_auxiliary_loss_is_added_with_its_weight() -> None:

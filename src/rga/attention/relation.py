@@ -12,7 +12,8 @@ class RelationAttention(nn.Module):
     """One weight in (0, 1) for each of P nodes with F features: (B, F, P) -> (B, 1, P).
 
     theta, phi and psi embed the features into D = F//reduction; the relation is R(i, j) = theta_i . phi_j. The
-    relations of node i with all others, [R(i, :), R(:, i)], are embedded into M = P//reduction. The weight of node i is
+    relations of node i with all others, [R(i, :), R(:, i)], are embedded into M = P//reduction (as in the code and for
+    y_i of N/s1 + 1 entries in the paper, whose W_phi says 2N/s1). The weight of node i is
     sigmoid(BN(W2 relu(BN(W1 y_i)))) with y_i = [mean(psi_i), embedded relations of i]. "Embedded" means a 1x1
     convolution without bias, BatchNorm, ReLU.
 

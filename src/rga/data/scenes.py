@@ -42,6 +42,7 @@ class SceneData(DataModule):
         scales: between which an image's scale is drawn, see `Windows`.
         mirror: probability of the mirror image.
         test: the parts to test on, in this order.
+        class_weights: in the training loss, in the order of the labels; None: all classes count alike.
         workers: processes that decode images, and cut windows out of them.
         demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
         demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
@@ -65,6 +66,7 @@ class SceneData(DataModule):
         scales: Sequence[float] = (0.5, 2.0),
         mirror: float = 0.5,
         test: Sequence[str] = ("val", "train"),
+        class_weights: Sequence[float] | None = None,
         workers: int = 2,
         demo: Mapping[str, Any] | None = None,
         demo_writer: Callable[..., Any] | None = None,
@@ -77,6 +79,9 @@ class SceneData(DataModule):
         self.windows = Windows(size, scales, mirror)
         self.size, self.normalize = self.windows.size, Normalize()
         self.batch, self.steps, self.test, self.workers = batch, steps, list(test), workers
+        if class_weights is not None and not all(weight > 0 for weight in class_weights):
+            raise ValueError(f"class_weights are positive, got {list(class_weights)}")
+        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.classes: list[str] = []
         self.colours: Pixels = np.empty((0, 3), np.uint8)
         self._split: SceneSplit | None = None
@@ -85,7 +90,8 @@ class SceneData(DataModule):
         """Write the demo data where they are wanted, and stop here where the data are not as expected.
 
         Raises:
-            DataError: see the reader; or the data set lacks a part to test on.
+            DataError: see the reader; or the data set lacks a part to test on, or has another number of classes than
+                there are class weights.
         """
         self.write_demo()
         self._read()
@@ -137,6 +143,11 @@ class SceneData(DataModule):
             split = self.reader(self.root)
             if missing := [part for part in ("train", "val", *self.test) if part not in split.parts]:
                 raise DataError(f"{self.root} has the parts {', '.join(split.parts)}, not {', '.join(missing)}")
+            if self.class_weights is not None and len(self.class_weights) != len(split.classes):
+                raise DataError(
+                    f"{self.root} has {len(split.classes)} classes, but there are {len(self.class_weights)} "
+                    "class weights: data.class_weights has one for each class, or is null"
+                )
             self._split = split
         return self._split
 

@@ -48,6 +48,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "ReIDData": {"identities": 16, "images": 4, "augment": None, "demo": None, "reader": None},
     "SceneData": {
+        "class_weights": None,
         "size": [769, 769],
         "batch": 8,
         "steps": 500,

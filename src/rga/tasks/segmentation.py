@@ -22,9 +22,10 @@ IGNORED = 255
 class Segmentation(Task):
     """A head behind a dilated backbone and, beside its features, attention.
 
-    Training: cross entropy over the pixels of a batch, ignored ones left out, + `auxiliary` times that of a second head
-    on stage 3. Test: mIoU over a whole part of the data from one confusion matrix, `miou` of the part that the data
-    module lists first (val), `train/miou` and so on of others; `iou/CLASS` of each class that occurs.
+    Training: cross entropy over the pixels of a batch, ignored ones left out, weighted by class where the data module
+    has weights, + `auxiliary` times that of a second head on stage 3. Test: mIoU over a whole part of the data from one
+    confusion matrix, `miou` of the part that the data module lists first (val), `train/miou` and so on of others;
+    `iou/CLASS` of each class that occurs.
 
     Args:
         head: called as `head(channels, classes)`.
@@ -38,6 +39,7 @@ class Segmentation(Task):
     """
 
     colours: Tensor
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Segmentation(Task):
         self.auxiliary = auxiliary
         self.second = (auxiliary_stage, partial(Plain, width=256)) if auxiliary else None
         self.scan = Scan(window, scales, mirror)
+        self.register_buffer("class_weights", None)
         self.segmenter: Segmenter | None = None  # the data say how many classes there are
         self.confusion: Any = nn.ModuleList()  # a matrix for each part
 
@@ -77,6 +80,8 @@ class Segmentation(Task):
             matrix = partial(MulticlassConfusionMatrix, ignore_index=IGNORED, validate_args=False)
             self.confusion.extend(matrix(self.num_classes) for _ in data.test)
         self.classes, self.parts = data.classes, data.test
+        if data.class_weights is not None:
+            self.register_buffer("class_weights", torch.tensor(data.class_weights), persistent=False)
 
     def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
         self.build(size, state["colours"])
@@ -106,14 +111,22 @@ class Segmentation(Task):
         return {"loss": main + self.auxiliary * auxiliary, "main": main, "auxiliary": auxiliary}
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean over the pixels of the global batch that are not ignored; 0 where all are (none have no mean)."""
+        """The mean over the pixels of the global batch that are not ignored, each with the weight of its class.
+
+        0 where all are ignored (none have no mean).
+        """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        count = (labels != IGNORED).sum()
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        total = F.cross_entropy(logits, labels, weights, ignore_index=IGNORED, reduction="sum")
+        counted = labels != IGNORED
+        if weights is None:
+            count = counted.sum().to(total.dtype)
+        else:
+            count = (weights[labels.where(counted, 0)] * counted).sum()
         if self.trainer.world_size > 1:
             # DDP averages over processes, each of which ignores another number of pixels.
-            count = self.all_gather(count).to(total.dtype).mean()  # type: ignore[union-attr]
-        return total / count.clamp(min=1)
+            count = self.all_gather(count).mean()  # type: ignore[union-attr]
+        return total / count.clamp(min=torch.finfo(count.dtype).tiny)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.test_step(batch, batch_idx)
