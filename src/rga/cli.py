@@ -111,7 +111,7 @@ def _argv(argv: list[str]) -> Iterator[None]:
 def table(
     name: Annotated[
         str | None,
-        typer.Argument(help="1 to 7: the paper's; attention: what each block costs; none: a list of all tables."),
+        typer.Argument(help="1 to 7: the paper's; a name: one of our own; attention: what each block costs."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
