@@ -161,7 +161,9 @@ def test_table_runs_what_is_missing(trained: list[Any]) -> None:
 
 
 def test_usage_errors() -> None:
-    assert CliRunner().invoke(app, ["table"]).exit_code == 2
+    for arguments in (["--format", "json"], ["--run"], ["scale=demo"], ["--device", "cpu"]):
+        told = CliRunner().invoke(app, ["table", *arguments])
+        assert (told.exit_code, "of which table?" in told.stderr) == (2, True)
     assert CliRunner().invoke(app, ["table", "1", "--format", "pdf"]).exit_code == 2
     assert CliRunner().invoke(app, ["bench", "nothing"]).exit_code == 2
     assert CliRunner().invoke(app, ["no-such-command"]).exit_code == 2
@@ -201,7 +203,7 @@ def test_bench_hands_over_to_its_function(monkeypatch: pytest.MonkeyPatch) -> No
     assert "blocks" in CliRunner().invoke(app, ["bench", "--help"]).output
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["table", "1"], ["train", "--cfg", "job"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["table"], ["table", "1"], ["train", "--cfg", "job"]])
 def test_answers_without_torch(tmp_path: Path, cache: Path, arguments: list[str]) -> None:
     code = f"""
 import sys

@@ -128,7 +128,10 @@ def _argv(argv: list[str]) -> Iterator[None]:
 
 @app.command()
 def table(
-    number: Annotated[str, typer.Argument(help="Which table of the paper; attention: what each block costs.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(help="1 to 7: the paper's; a name: one of our own; attention: what each block costs."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Hydra overrides for every row: scale=demo seed=0,1,2 backbone=... hydra/launcher=..."),
@@ -142,7 +145,7 @@ def table(
     batch: Annotated[int | None, typer.Option(help="attention: images at once [2, on a GPU 64]", min=1)] = None,
     rounds: Annotated[int | None, typer.Option(help="attention: how often everything is timed [5]", min=1)] = None,
 ) -> None:
-    """Print a table of the paper with the results there are.
+    """Print a table with the results there are: one of the paper's, or of our own. Without a name, list them all.
 
     Without a seed, all seeds that were run count, and an empty cell asks for the config's own seed; seed=0,1,2 asks
     for, and counts, just these.
@@ -155,18 +158,26 @@ def table(
 
     asked = overrides or []
     options: dict[str, Any] = {"device": device, "batch": batch, "rounds": rounds}
-    measuring = {name: value for name, value in options.items() if value is not None}
-    if number == "attention":
+    measuring = {option: value for option, value in options.items() if value is not None}
+    if name is None or "=" in name:
+        if name or run or commands or measuring or format != Format.text:
+            raise typer.BadParameter("of which table? rga table alone lists them")
+        from rga.tables.listing import listing
+
+        with plain_warnings():
+            typer.echo(listing())
+        return
+    if name == "attention":
         from rga.tables.zoo import zoo
 
         spec, asked = zoo(asked)
     elif measuring:
         raise typer.BadParameter(f"only rga table attention measures and takes --{', --'.join(measuring)}")
     else:
-        spec = load(number)
+        spec = load(name)
     with plain_warnings():
         filled, failures = _filled(spec, asked, run)
-        if number == "attention":
+        if name == "attention":
             from rga.bench.zoo import cost_table
 
             typer.echo(cost_table(filled, format.value, **measuring))
@@ -251,7 +262,7 @@ def record(
         bool, typer.Option("--migrate", help="Rename what is recorded, and the runs, that have names of older rules.")
     ] = False,
 ) -> None:
-    """Record finished runs of tables in the repository: experiments/results/tableN.jsonl."""
+    """Record finished runs of tables in the repository: experiments/results/."""
     from rga.tables.migrate import migrate as rename
     from rga.tables.record import record
 

@@ -115,8 +115,15 @@ def test_another_budget_is_stated_and_not_compared(record: Recorder, fill: Fill,
     assert words[override.partition(".")[0]] in source
 
 
+def test_another_network_than_that_of_the_rows_names_is_told(cache: Path) -> None:
+    other, own = "network mobilenetv2 (not the resnet101 of the rows), ", "network resnet101, "
+    for overrides, network in (([], own), (["backbone=mobilenetv2"], other)):
+        printed = [render(fill_table(load("6"), overrides), format) for format in ("text", "md", "latex")]
+        assert all(network in text for text in printed)
+
+
 def test_a_table_of_our_own_has_no_paper(cache: Path) -> None:
-    filled = fill_table(load("7s"), counted="recorded")
+    filled = fill_table(load("cifar_short"), counted="recorded")
     assert not any(column.of_the_paper for column in filled.columns)
     assert {cell.paper for cell in filled.cells} == {None}
     printed = render(filled, "text")

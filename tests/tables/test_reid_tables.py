@@ -66,18 +66,3 @@ def test_what_is_in_table_1_is_the_same_run_with_the_same_number(table: Table, r
             assert number == numbers[place]
     if twin and "market1501" in {column.data for column in table.columns}:
         assert fingerprint(composed(table, row, "market1501")) == fingerprint(composed(first, twin, "market1501"))
-
-
-@pytest.mark.parametrize("name", ["4", "5"])
-def test_literature_says_where_it_was_published_and_where_its_figures_were_seen(name: str) -> None:
-    table = load(name)
-    literature = [row for row in table.rows if row.literature]
-    assert table.about == ("published", "figures")
-    assert len(literature) > 5
-    for row in literature:
-        venue, seen = row.about
-        assert venue.split()[-1] in {"2017", "2018", "2019"}
-        assert seen in {"quoted", "authors", "recalled"}
-        assert any(number is not None for number in row.paper)
-        for rank1, average in zip(row.paper[::2], row.paper[1::2], strict=True):
-            assert rank1 is None or average is None or 0 < average < rank1 + 1 < 100

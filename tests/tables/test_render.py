@@ -72,9 +72,10 @@ def test_json_is_what_other_scripts_rely_on(filled: Callable[[str], Filled]) -> 
     table = json.loads(render(filled("paper"), "json"))
     assert table.keys() == {"table", "rows"}
     assert table["table"] == 7
-    assert [row.keys() for row in table["rows"]] == 4 * [{"name", "literature", "cells"}]
+    assert [row.keys() for row in table["rows"]] == 4 * [{"name", "group", "literature", "cells"}]
     keys = {"column", "metric", "paper", "ours", "std", "n", "delta", "runs"}
     assert all(cell.keys() == keys for row in table["rows"] for cell in row["cells"])
+    assert [row["group"] for row in table["rows"]] == ["Theirs", "Ours", "Ours", "Ours"]
     literature, baseline, _, unrun = table["rows"]
     assert literature["literature"]
     assert literature["cells"][0]["paper"] == 41.5

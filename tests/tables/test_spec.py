@@ -52,10 +52,31 @@ def test_refuses_what_is_not_well_formed(tmp_path: Path, change: dict[str, Any],
 
 
 def test_an_unknown_table_is_answered_with_those_there_are(tmp_path: Path) -> None:
-    for name in ("10", "2", "attention"):
-        (tmp_path / f"table{name}.yaml").touch()
-    with pytest.raises(ConfigError, match="no table 3; there are: 2, 10, attention"):
-        load("3", tmp_path)
+    for stem in ("table10", "table2", "zoo", "attention_lr", "figure3"):
+        (tmp_path / f"{stem}.yaml").touch()
+    for name in ("3", "table2", "figure3"):
+        with pytest.raises(ConfigError, match=f"no table {name}; there are: 2, 10, attention_lr, zoo"):
+            load(name, tmp_path)
+    with pytest.raises(ConfigError, match="no figure zoo; there are: 3"):
+        load("zoo", tmp_path, kind="figure")
+
+
+def test_there_are_the_papers_tables_and_our_own() -> None:
+    own = ["cifar_short", "gate_init", "more_steps", "ratios", "which_stage", "zoo"]
+    assert available() == [*map(str, range(1, 8)), *own]
+    assert "attention" not in available(), "`rga table attention` is another table"
+    for name in available():
+        table = load(name)
+        assert (name in own) == (not table.title.startswith(f"Table {name}: ")), "only the paper's are called Table N"
+        assert all(column.of_the_paper == (name not in own) for column in table.columns)
+        assert table.source == f"arXiv:1904.02998v1, Table {name}" or name in own
+
+
+def test_numbers_are_printed_with_the_decimals_of_the_paper(tmp_path: Path) -> None:
+    rows = [{"name": "Ours", "overrides": ["attention=none"], "paper": [50]}, {"name": "Theirs", "paper": [3.25]}]
+    assert load("8", write(tmp_path, GOOD)).digits == 1
+    assert load("8", write(tmp_path, {**GOOD, "rows": rows})).digits == 2
+    assert [load(name).digits for name in available()] == [*6 * [1], 2, *6 * [1]]
 
 
 @pytest.mark.parametrize("name", available())
@@ -72,29 +93,13 @@ def test_every_row_of_every_table_can_be_run(name: str, cache: Path) -> None:
     assert len(names) == runnable, "two rows are the same run"
 
 
-def test_table_1_has_the_rows_of_the_paper() -> None:
-    table = load("1")
-    assert [row.name for row in table.rows] == [
-        "Baseline",
-        "RGA-S w/o Rel.",
-        "RGA-S w/o Vis.",
-        "RGA-S",
-        "RGA-C w/o Rel.",
-        "RGA-C w/o Vis.",
-        "RGA-C",
-        "RGA-S//C",
-        "RGA-CS",
-        "RGA-SC",
-    ]
-    assert [column.name for column in table.columns] == ["CUHK03 (L)", "Market1501"]
-
-
 def test_a_run_knows_its_cells(cache: Path) -> None:
     tables = ["1", "2", "4", "zoo"]
+    rows = dict.fromkeys(tables, "RGA-SC") | {"ratios": "s1 = 8, s2 = 8", "which_stage": "all four"}
     assert cells_of(compose(["attention=rga_sc", "seed=3", "backbone.weights=/x/resnet50.pth"])) == [
-        f"table {name}: RGA-SC, Market1501" for name in tables
+        f"table {name}: {row}, Market1501" for name, row in sorted(rows.items())
     ]
-    tables.insert(2, "3")
+    tables = ["1", "2", "3", "4", "ratios", "which_stage", "zoo"]
     assert cells_of(compose(["attention=none", "scale=demo"])) == [
         f"table {name}: Baseline, Market1501" for name in tables
     ]

@@ -46,7 +46,7 @@ def cost_table(
       `batch`, `rounds`, `dtype`, `channels_last` and `compile` (bool; only compile=true compiles here, auto does not);
     * in each row `"cost"`: `after` (the stages), `parameters`, `parameters_added`, `flop` (of a forward, per image),
       `saved_bytes` (for the backward, per image), `forward` and `step` (ratios) and `problem`: null, or why the figures
-      that are null could not be had.
+      that are null could not be measured.
 
     Args:
         filled: the table with its runs.

@@ -15,6 +15,7 @@ def as_csv(filled: Filled) -> str:
     out = io.StringIO()
     names = (
         "table",
+        "group",
         "row",
         *filled.table.about,
         "literature",
@@ -35,13 +36,12 @@ def as_csv(filled: Filled) -> str:
             setting = vars(cell.entry.setting) if cell.entry and cell.n else {}
             about = dict(zip(filled.table.about, line.row.about, strict=True))
             literature = str(line.row.literature).lower()
-            place = {"table": filled.table.name, "row": line.row.name, **about, "literature": literature}
+            place = {"table": filled.table.name, "group": line.row.group, "row": line.row.name, **about}
+            place |= {"literature": literature, "column": cell.column.name, "metric": cell.metric}
             numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
             rounded = {name: _round(number) for name, number in numbers.items()}
             counts = {"n": cell.n, "recorded": cell.recorded}
-            writer.writerow(
-                {**place, "column": cell.column.name, "metric": cell.metric, **rounded, **counts, **setting}
-            )
+            writer.writerow({**place, **rounded, **counts, **setting})
     return out.getvalue()
 
 
@@ -51,6 +51,7 @@ def as_json(filled: Filled) -> str:
     rows = [
         {
             "name": line.row.name,
+            "group": line.row.group,
             "literature": line.row.literature,
             **({"about": dict(zip(filled.table.about, line.row.about, strict=True))} if filled.table.about else {}),
             "cells": [_cell(cell) for cell in line.cells],

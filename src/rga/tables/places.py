@@ -15,12 +15,13 @@ def cells_of(config: Mapping[str, Any]) -> list[str]:
     from makes no difference here.
     """
     scale = (config.get("scale") or {}).get("name", "paper")
-    wanted = _place(config)
+    wanted, data = _place(config), (config.get("data") or {}).get("name")
     found = []
     for name in available():
         table = load(name)
+        columns = [column for column in table.columns if column.data == data]  # composing every cell takes seconds
         for row in table.rows:
-            for column in table.columns:
+            for column in columns:
                 own = table.runnable(row, column)
                 if own is not None and _composes_to(wanted, (*own, f"scale={scale}")):
                     found.append(f"table {name}: {row.name}, {column.name}")

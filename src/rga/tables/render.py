@@ -21,9 +21,8 @@ from rga.tables.spec import Column
 
 Format = Literal["text", "md", "latex", "csv", "json"]
 NO_RUN = "\N{EN DASH}"
-NO_NUMBER = "?"
+NO_NUMBER = NO_RUN  # as the paper prints it
 RECORDED = "\N{DAGGER}"
-_LEGEND = f"{NO_RUN} no run yet; {NO_NUMBER} the paper's number is not filled in; ± sample standard deviation (seeds)"
 
 
 def render(filled: Filled, format: Format) -> str:
@@ -43,7 +42,9 @@ def sources(filled: Filled) -> list[str]:
     for (scale, spent), here in groups.items():
         data = ", ".join(dict.fromkeys(setting.data for setting in here))
         networks = ", ".join(dict.fromkeys(setting.network for setting in here))
-        source = f"data {data}, network {networks}, {spent}"
+        named = filled.table.network
+        other = named is not None and any(setting.network != named for setting in here)
+        source = f"data {data}, network {networks}{f' (not the {named} of the rows)' if other else ''}, {spent}"
         if scale == "paper":
             lines.append(f"ours: {source}")
         else:
@@ -61,6 +62,10 @@ def _gates(filled: Filled) -> list[str]:
     if len(rows) == 1:
         return [f"RGA's gates {how}" for how in rows]
     return [f"RGA's gates {how} in the rows {', '.join(names)}" for how, names in rows.items()]
+
+
+def _source(filled: Filled) -> str:
+    return f"source: {filled.table.source}"
 
 
 def notes(filled: Filled) -> list[str]:
@@ -83,6 +88,13 @@ def _spent(entry: Entry) -> str:
     return setting.budget if setting.scale == "paper" else f"scale {setting.scale}, {setting.budget}"
 
 
+def _legend(filled: Filled) -> str:
+    """What the signs in the cells mean."""
+    dashes = any(cell.paper is None for cell in filled.cells if cell.column.of_the_paper)
+    no_number = ", or no number in the paper" if dashes else ""
+    return f"{NO_RUN} no run yet{no_number}; ± sample standard deviation (seeds)"
+
+
 def footnotes(filled: Filled, recorded: bool = True) -> list[str]:
     """What is told below the table: what the mark of recorded runs means, and which of them are stale."""
     marked = recorded and any(cell.recorded for cell in filled.cells)
@@ -102,19 +114,19 @@ def _label(filled: Filled, column: Column) -> str:
     return "ours" if scales <= {"paper"} else "/".join(sorted(scales))
 
 
-def _paper(cell: Cell) -> str:
-    return NO_NUMBER if cell.paper is None else f"{cell.paper:.1f}"
+def _paper(cell: Cell, digits: int) -> str:
+    return NO_NUMBER if cell.paper is None else f"{cell.paper:.{digits}f}"
 
 
-def _ours(cell: Cell, plus_minus: str, mark: str) -> str:
+def _ours(cell: Cell, digits: int, plus_minus: str, mark: str) -> str:
     if cell.ours is None:
         return NO_RUN
-    spread = f" {plus_minus} {cell.std:.1f} ({cell.n})" if cell.std is not None else ""
-    return f"{cell.ours:.1f}{spread}{mark if cell.recorded else ''}"
+    spread = f" {plus_minus} {cell.std:.{digits}f} ({cell.n})" if cell.std is not None else ""
+    return f"{cell.ours:.{digits}f}{spread}{mark if cell.recorded else ''}"
 
 
-def _delta(cell: Cell) -> str:
-    return "" if cell.delta is None else f"{cell.delta:+.1f}"
+def _delta(cell: Cell, digits: int) -> str:
+    return "" if cell.delta is None else f"{cell.delta:+.{digits}f}"
 
 
 _Kind = Literal["paper", "ours", "delta"]
@@ -136,25 +148,35 @@ def _layout(filled: Filled) -> list[tuple[int, _Kind, tuple[str, str, str]]]:
 
 
 def _grid(filled: Filled, plus_minus: str = "±", mark: str = RECORDED) -> list[list[str]]:
-    """The printed cells, row by row, without the headings."""
+    """The printed cells, row by row, without the headings. A group is named at its first row, as the paper does."""
+    digits = filled.table.digits
     show: dict[_Kind, Callable[[Cell], str]] = {
-        "paper": _paper,
-        "ours": lambda cell: _ours(cell, plus_minus, mark),
-        "delta": _delta,
+        "paper": lambda cell: _paper(cell, digits),
+        "ours": lambda cell: _ours(cell, digits, plus_minus, mark),
+        "delta": lambda cell: _delta(cell, digits),
     }
     grid = []
+    before: str | None = None
     for line in filled.lines:
         texts = [
             "" if line.row.literature and kind != "paper" else show[kind](line.cells[index])
             for index, kind, _ in _layout(filled)
         ]
-        grid.append([line.row.name, *line.row.about, *texts])
+        group = "" if line.row.group == before else line.row.group or ""
+        grid.append([*([group] if filled.table.grouped else []), line.row.name, *line.row.about, *texts])
+        before = line.row.group
     return grid
+
+
+def _names(filled: Filled) -> int:
+    """How many of the printed columns name the row: its group, if the table has groups, and itself."""
+    return 1 + filled.table.grouped
 
 
 def _text(filled: Filled) -> str:
     table = RichTable(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("")
+    for _ in range(_names(filled)):
+        table.add_column("", no_wrap=True)
     for heading in filled.table.about:
         table.add_column(Text(f"\n\n{heading}"), justify="right", no_wrap=True)
     before: tuple[str, str] | None = None
@@ -170,29 +192,30 @@ def _text(filled: Filled) -> str:
     assert isinstance(console.file, io.StringIO)
     body = [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
     return "\n".join(
-        [filled.table.title, filled.table.source, *notes(filled), "", *body, "", _LEGEND, *footnotes(filled)]
+        [filled.table.title, _source(filled), *notes(filled), "", *body, "", _legend(filled), *footnotes(filled)]
     )
 
 
 def _markdown(filled: Filled) -> str:
     lines = [f"**{filled.table.title}** ({filled.table.source})", "", *(f"- {note}" for note in notes(filled))]
-    below = "  \n".join([_LEGEND, *footnotes(filled)])  # two spaces: a new line
+    below = "  \n".join([_legend(filled), *footnotes(filled)])  # two spaces: a new line
     return "\n".join([*lines, "", *markdown_rows(filled), "", below])
 
 
 def markdown_rows(filled: Filled, mark: str = RECORDED) -> list[str]:
     """The table itself in Markdown; `mark` stands at figures with recorded runs."""
-    headings = ["", *filled.table.about, *(" ".join(parts) for _, _, parts in _layout(filled))]
-    return markdown_table(headings, _grid(filled, mark=mark))
+    names = _names(filled)
+    headings = [*names * [""], *filled.table.about, *(" ".join(parts) for _, _, parts in _layout(filled))]
+    return markdown_table(headings, _grid(filled, mark=mark), names)
 
 
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table, its first column to the left and the others to the right."""
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
+    """The lines of a table, its first `left` columns to the left and the others to the right."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    return [line(headings), "|---|" + "---:|" * (len(headings) - 1), *map(line, rows)]
+    return [line(headings), "|" + left * "---|" + "---:|" * (len(headings) - left), *map(line, rows)]
 
 
 _LATEX = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}"}
@@ -207,16 +230,22 @@ def _latex(filled: Filled) -> str:
 
     layout = _layout(filled)
     tops = [parts[0] for _, _, parts in layout]
-    about = filled.table.about
-    spans = [""] * len(about)
+    about, names = filled.table.about, _names(filled)
+    spans = [""] * (names + len(about))
     while tops:
         width = next((number for number, top in enumerate(tops) if top != tops[0]), len(tops))
         spans.append(f"\\multicolumn{{{width}}}{{c}}{{{escape(tops[0])}}}")
         tops = tops[width:]
-    seconds = [*map(escape, about)] + [escape(f"{metric} {label}") for _, _, (_, metric, label) in layout]
-    body = [" & ".join(map(escape, row)) + r" \\" for row in _grid(filled)]
+    seconds = [*names * [""], *map(escape, about)]
+    seconds += [escape(f"{metric} {label}") for _, _, (_, metric, label) in layout]
+    body: list[str] = []
+    for row in _grid(filled):
+        if body and names > 1 and row[0]:
+            body.append("\\midrule")  # between groups
+        body.append(" & ".join(map(escape, row)) + r" \\")
     caption = " ".join(
-        f"{escape(note).rstrip('.')}." for note in (filled.table.title, *notes(filled), *footnotes(filled))
+        f"{escape(note).rstrip('.')}."
+        for note in (filled.table.title, _source(filled), *notes(filled), *footnotes(filled))
     )
     return "\n".join(
         [
@@ -224,10 +253,10 @@ def _latex(filled: Filled) -> str:
             "\\begin{table}",
             "\\centering",
             f"\\caption{{{caption}}}",
-            f"\\begin{{tabular}}{{l{'r' * len(seconds)}}}",
+            f"\\begin{{tabular}}{{{'l' * names}{'r' * (len(seconds) - names)}}}",
             "\\toprule",
-            " & " + " & ".join(spans) + r" \\",
-            " & " + " & ".join(seconds) + r" \\",
+            " & ".join(spans) + r" \\",
+            " & ".join(seconds) + r" \\",
             "\\midrule",
             *body,
             "\\bottomrule",

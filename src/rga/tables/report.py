@@ -11,7 +11,7 @@ from rga.runs import write_atomically
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, Filled, Line, fill, override_key
 from rga.tables.origin import origin, runs
-from rga.tables.render import NO_NUMBER, NO_RUN, footnotes, markdown_rows, notes, sources
+from rga.tables.render import NO_RUN, footnotes, markdown_rows, notes, sources
 from rga.tables.spec import Column, available, load
 from rga.tables.store import read_records
 
@@ -23,8 +23,8 @@ _HEAD = f"""\
 
 Written by `rga report` from the runs recorded in `experiments/results/*.jsonl`; a test compares the two. Figures are in
 percent, after the last epoch: the mean over the seeds ± the sample standard deviation (how many seeds); {NO_RUN} no run
-yet, {NO_NUMBER} the paper's number is not filled in. Compare the rows of a table with each other: the paper's numbers
-stand beside them without a difference unless data set, network and budget are the paper's.
+yet, or no number in the paper. Compare the rows of a table with each other: the paper's numbers stand beside them
+without a difference unless data set, network and budget are the paper's.
 """
 _NONE = "No runs are recorded yet."
 
@@ -96,7 +96,7 @@ def pictures(tables: Sequence[Filled]) -> dict[str, tuple[dict[str, list[Curve]]
 def _picture(filled: Filled, column: Column) -> str:
     parts = [override if "." in override_key(override) else _value(override) for override in filled.overrides]
     own = [] if column.data in parts else [str(column.data)]
-    return "-".join(re.sub(r"[^\w.]+", "-", part) for part in (f"table{filled.table.name}", *parts, *own)) + ".svg"
+    return "-".join(re.sub(r"[^\w.]+", "-", part) for part in (filled.table.stem, *parts, *own)) + ".svg"
 
 
 def _heading(filled: Filled) -> str:

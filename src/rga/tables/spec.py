@@ -1,5 +1,6 @@
-"""A table of the paper as data: `experiments/tableN.yaml`, read and checked."""
+"""A table as data, read and checked: the paper's are `experiments/tableN.yaml`, our own `experiments/NAME.yaml`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,14 +25,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A method. `overrides` is None for literature: numbers that the paper quotes from other papers."""
+    """A method. `overrides` is None for literature: numbers that the paper takes from other papers."""
 
     name: str
     overrides: tuple[str, ...] | None
-    paper: tuple[float | None, ...]  # in the order of the columns and their metrics; None: not known
+    paper: tuple[float | None, ...]  # in the order of the columns and their metrics; None: it prints a dash
     about: tuple[str, ...] = ()  # in the order of the table's `about`
     note: str | None = None
     main: bool = False  # one of the rows that a short summary shows
+    group: str | None = None  # the heading under which the paper prints it
 
     @property
     def literature(self) -> bool:
@@ -56,6 +58,7 @@ class Table:
     protocol: str | None = None
     folder: Path = EXPERIMENTS
     kind: str = "table"  # or "figure", whose rows are drawn
+    network: str | None = None  # of which the rows' names speak: with another one, that is told
 
     @property
     def label(self) -> str:
@@ -63,8 +66,23 @@ class Table:
         return f"{self.kind} {self.name}"
 
     @property
+    def stem(self) -> str:
+        """What its files are called, such as `table1` or `zoo`."""
+        return stem_of(self.name, self.kind)
+
+    @property
     def results(self) -> Path:
         return self.folder / "results"
+
+    @property
+    def grouped(self) -> bool:
+        return any(row.group is not None for row in self.rows)
+
+    @property
+    def digits(self) -> int:
+        """How many decimals are printed: as many as the paper prints, at least one."""
+        numbers = [str(number) for row in self.rows for number in row.paper if number is not None]
+        return max([1, *(len(number.partition(".")[2]) for number in numbers)])
 
     def runnable(self, row: Row, column: Column) -> tuple[str, ...] | None:
         """The overrides of a row in a column; None where nothing can be run: literature, or no reader yet."""
@@ -74,14 +92,26 @@ class Table:
 
 
 def available(folder: Path = EXPERIMENTS, kind: str = "table") -> list[str]:
-    """The names of the tables (or figures) there are, such as `1`."""
-    names = [path.stem.removeprefix(kind) for path in folder.glob(f"{kind}*.yaml")]
-    return sorted(names, key=lambda name: (not name.isdigit(), name.zfill(8)))
+    """The names of the tables (or figures) there are: the paper's such as `1`, then those of our own."""
+    found = {name for path in folder.glob("*.yaml") if (name := name_of(path.stem, kind)) is not None}
+    return sorted(found, key=lambda name: (not name.isdigit(), name.zfill(8) if name.isdigit() else name))
+
+
+def stem_of(name: str, kind: str = "table") -> str:
+    """The stem of a table's files: `table1` for the paper's Table 1, its name for a table of our own."""
+    return f"{kind}{name}" if name.isdigit() else name
+
+
+def name_of(stem: str, kind: str = "table") -> str | None:
+    """The name of the table with such files, None where they are of something else: the inverse of `stem_of`."""
+    if numbered := re.fullmatch(r"(table|figure)(\d+)", stem):
+        return numbered[2] if numbered[1] == kind else None
+    return stem if kind == "table" else None
 
 
 def load(name: str, folder: Path = EXPERIMENTS, kind: str = "table") -> Table:
-    """Read `tableNAME.yaml`; ConfigError, with the place, for a table that is not there or not well formed."""
-    path = folder / f"{kind}{name}.yaml"
+    """Read a table; ConfigError, with the place, for one that is not there or not well formed."""
+    path = folder / f"{stem_of(name, kind)}.yaml"
     if name not in available(folder, kind):
         raise ConfigError(f"there is no {kind} {name}; there are: {', '.join(available(folder, kind)) or 'none'}")
     try:
@@ -95,7 +125,7 @@ def load(name: str, folder: Path = EXPERIMENTS, kind: str = "table") -> Table:
 
 
 def _table(name: str, content: Any, folder: Path) -> Table:
-    optional = {"overrides", "about", "protocol", "ours"}
+    optional = {"overrides", "about", "protocol", "ours", "network"}
     found = _fields(content, "the table", {"title", "source", "columns", "rows"}, optional)
     ours = found.get("ours") is True
     columns = tuple(_column(item, f"column {number}", ours) for number, item in enumerate(_list(found, "columns"), 1))
@@ -107,7 +137,9 @@ def _table(name: str, content: Any, folder: Path) -> Table:
             raise ConfigError(f"two {kind} have the same name")
     overrides = _strings(found.get("overrides", []), "overrides")
     protocol = str(found["protocol"]) if "protocol" in found else None
-    return Table(name, str(found["title"]), str(found["source"]), overrides, columns, rows, about, protocol, folder)
+    network = str(found["network"]) if "network" in found else None
+    texts = str(found["title"]), str(found["source"])
+    return Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network)
 
 
 def _column(content: Any, where: str, ours: bool) -> Column:
@@ -125,7 +157,7 @@ def _column(content: Any, where: str, ours: bool) -> Column:
 def _row(content: Any, where: str, width: int | None, headings: tuple[str, ...]) -> Row:
     """`width` is the number of the paper's numbers; None in a table of our own, which has none."""
     needed = {"name"} | ({"paper"} if width is not None else set()) | ({"about"} if headings else set())
-    found = _fields(content, where, needed, {"overrides", "note", "main"})
+    found = _fields(content, where, needed, {"overrides", "note", "main", "group"})
     where = f"{where} ({found['name']})"
     paper = _numbers(found["paper"], where, width) if width is not None else ()
     overrides = _strings(found["overrides"], f"{where}: overrides") if "overrides" in found else None
@@ -135,7 +167,8 @@ def _row(content: Any, where: str, width: int | None, headings: tuple[str, ...])
             f"{where}: about is a list of {len(headings)} texts, one for each heading of the table's about"
         )
     note = str(found["note"]) if "note" in found else None
-    return Row(str(found["name"]), overrides, paper, about, note, found.get("main") is True)
+    group = str(found["group"]) if "group" in found else None
+    return Row(str(found["name"]), overrides, paper, about, note, found.get("main") is True, group)
 
 
 def _numbers(content: Any, where: str, width: int) -> tuple[float | None, ...]:

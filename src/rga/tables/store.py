@@ -1,7 +1,8 @@
 """Runs that are recorded in the repository, and the runs of one fingerprint wherever they are. No torch.
 
-`experiments/results/tableN.jsonl` has one line for each run: the table and the overrides with which `rga table` shows
-it, and its `result.json` without what tells of the machine's folders. A line that does not fit is named and left out.
+`experiments/results/` has a file for each table (`table1.jsonl`, `zoo.jsonl`) with one line for each run: the table and
+the overrides with which `rga table` shows it, and its `result.json` without what tells of the machine's folders. A line
+that does not fit is named and left out.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 from rga.paths import EXPERIMENTS
 from rga.runs import fingerprint, results_of, without_places, write_atomically
 from rga.runs.identity import VERSION
+from rga.tables.spec import name_of, stem_of
 
 RESULTS = EXPERIMENTS / "results"
 POINTS = 200  # of a learning curve
@@ -76,7 +78,7 @@ def thinned(curve: Sequence[Mapping[str, float]], points: int = POINTS) -> list[
 
 def read_records(folder: Path = RESULTS) -> tuple[Record, ...]:
     """Give what is recorded, by file and line; what is damaged, foreign or there twice is left out with a warning."""
-    stats = [(path, path.stat()) for path in sorted(folder.glob("table*.jsonl"))]
+    stats = [(path, path.stat()) for path in sorted(folder.glob("*.jsonl"))]
     records, problems = _read(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
     for problem in problems:
         warnings.warn(problem, stacklevel=2)
@@ -92,7 +94,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> tuple[tuple[Record, ...],
         for number, text in enumerate(path.read_bytes().splitlines(), 1):
             place = f"{path}:{number}"
             try:
-                record = _parse(text, path.stem.removeprefix("table"), place)
+                record = _parse(text, name_of(path.stem), place)
                 if record.run in records:
                     raise ValueError(f"run {record.name} is at {records[record.run].result['recorded']} already")
             except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
@@ -102,7 +104,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> tuple[tuple[Record, ...],
     return tuple(records.values()), tuple(problems)
 
 
-def _parse(text: bytes, table: str, place: str) -> Record:
+def _parse(text: bytes, table: str | None, place: str) -> Record:
     line = json.loads(text)
     if not isinstance(line, dict):
         raise ValueError("it is no record of a run")
@@ -117,12 +119,12 @@ def _parse(text: bytes, table: str, place: str) -> Record:
             raise ValueError(f"its {key} is no {kind.__name__}")
     if fingerprint(line["config"]) != line["fingerprint"] or line["config"].get("seed") != line["seed"]:
         raise ValueError("its fingerprint or seed does not fit its config")
-    return Record(table, tuple(line["overrides"]), {**{key: line[key] for key in _RESULT}, "recorded": place})
+    return Record(line["table"], tuple(line["overrides"]), {**{key: line[key] for key in _RESULT}, "recorded": place})
 
 
 def write_records(table: str, records: Iterable[Record], folder: Path = RESULTS) -> Path:
     """Write a table's records, all of them or nothing; a file that says the same already is not touched."""
-    path = folder / f"table{table}.jsonl"
+    path = folder / f"{stem_of(table)}.jsonl"
     text = "".join(f"{record.line()}\n" for record in records)
     if text != (path.read_text(encoding="utf-8") if path.exists() else ""):
         write_atomically(path, text)
