@@ -1,0 +1,103 @@
+"""What a run was made of, by content: a moved set is the same one, any other is named with what differs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rga.runs.inputs import Index, Inputs, InputsError, disagreement, read_index
+
+
+def write(root: Path, names: dict[str, int]) -> Path:
+    for name, size in names.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x" * size)
+    return root
+
+
+def index(root: Path, labels: dict[str, str] | None = None) -> Index:
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return Index.of_files((path.parent.name, path, (labels or {}).get(path.name, "1 1")) for path in files)
+
+
+FILES = {"set/train/a.jpg": 10, "set/train/b.jpg": 11, "set/query/c.jpg": 12}
+
+
+def test_a_line_for_each_image(tmp_path: Path) -> None:
+    found = index(write(tmp_path, FILES))
+    assert found.lines == ("query\tquery/c.jpg\t12\t1 1", "train\ttrain/a.jpg\t10\t1 1", "train\ttrain/b.jpg\t11\t1 1")
+    assert {split: counts["images"] for split, counts in found.splits.items()} == {"query": 1, "train": 2}
+
+
+def test_a_set_of_one_image_has_its_name(tmp_path: Path) -> None:
+    assert index(write(tmp_path, {"train/a.jpg": 10})).lines == ("train\ta.jpg\t10\t1 1",)
+
+
+def test_a_set_that_was_moved_is_the_same(tmp_path: Path) -> None:
+    before = index(write(tmp_path / "here", FILES))
+    shutil.copytree(tmp_path / "here", tmp_path / "elsewhere" / "deeper")
+    assert index(tmp_path / "elsewhere") == before
+
+
+@pytest.mark.parametrize(
+    ("files", "labels", "told"),
+    [
+        ({**FILES, "set/train/d.jpg": 1}, {}, "train has 3 images, it had 2; 1 new: train/train/d.jpg"),
+        ({**FILES, "set/train/a.jpg": 99}, {}, "1 changed: train/train/a.jpg"),
+        (FILES, {"b.jpg": "2 1"}, "1 changed: train/train/b.jpg"),
+        ({"set/train/a.jpg": 10, "set/train/e.jpg": 11, "set/query/c.jpg": 12}, {}, "1 gone: train/train/b.jpg; 1 new"),
+    ],
+)
+def test_another_set_is_named_with_what_differs(
+    tmp_path: Path, files: dict[str, int], labels: dict[str, str], told: str
+) -> None:
+    run = tmp_path / "run"
+    Inputs(index(write(tmp_path / "old", FILES)), None).write(run)
+    other = Inputs(index(write(tmp_path / "new", files), labels), None)
+    with pytest.raises(InputsError, match="rerun=true") as error:
+        other.check(run)
+    assert told in str(error.value)
+    Inputs(read_index(run) or Index(()), None).check(run)
+
+
+def test_a_test_needs_no_training_split(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    Inputs(index(write(tmp_path / "set", FILES)), ("a.pth", "sha256:0")).write(run)
+    shutil.rmtree(tmp_path / "set" / "set" / "train")
+    write(tmp_path / "set", {"set/gone/x": 0})
+    (tmp_path / "set" / "set" / "gone" / "x").unlink()
+    rest = Inputs(Index(("query\tquery/c.jpg\t12\t1 1",)), None)
+    rest.check(run, to_train=False)
+    with pytest.raises(InputsError, match="train has 0 images, it had 2"):
+        rest.check(run)
+
+
+def test_weights_count_by_content(tmp_path: Path) -> None:
+    def inputs(folder: str, content: bytes) -> Inputs:
+        file = tmp_path / folder / "model_final.pth"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        return Inputs.of({"backbone": {"weights": str(file)}}, Index(()))
+
+    first = inputs("a", b"one")
+    first.write(tmp_path / "run")
+    inputs("b", b"one").check(tmp_path / "run")
+    with pytest.raises(InputsError, match=r"the weights model_final\.pth are another file of the same name"):
+        inputs("c", b"two").check(tmp_path / "run")
+    assert Inputs.of({"backbone": {"weights": "IMAGENET1K_V1"}}, Index(())).weights is None
+
+
+def test_seeds_of_different_data_are_not_averaged() -> None:
+    def result(seed: int, images: int, inputs: bool = True) -> dict[str, Any]:
+        summary = {"train": {"images": images, "digest": f"sha256:{images}"}}
+        data = {"name": "x", "train": {"images": images, "identities": 3}}
+        return {"fingerprint": "f", "seed": seed, "data": data, "inputs": {"data": summary} if inputs else None}
+
+    assert disagreement([]) is None
+    assert disagreement([result(0, 5), result(1, 5), result(2, 5, inputs=False)]) is None
+    told = disagreement([result(0, 5), result(1, 6)])
+    assert told is not None
+    assert "runs f/0 and f/1" in told
+    assert "train has 6 images, it had 5" in told
+    assert disagreement([result(0, 5), result(1, 6, inputs=False)]) is not None
