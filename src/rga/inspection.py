@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 Shape = tuple[int, ...] | None
+STAGE, ATTENTION = "stage", "attention"  # the children of what `rga.plugin.plug` puts in the place of a stage
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,21 @@ class Outputs:
     runs: Counter[str] = field(default_factory=Counter)
 
 
-def inspect(network: nn.Module, input_size: tuple[int, int]) -> Outputs:
+def inspect(network: nn.Module, input_size: tuple[int, int], *, blocks: bool = True) -> Outputs:
     """Run a copy of the network, in evaluation mode, on one image of (H, W) pixels.
 
     The copy shares no tensor with the network and lies on the meta device, where tensors have a shape and a number
     format, but no memory. Modules that the network holds under several names are one module in the copy as well.
+
+    Args:
+        network: maps images to anything.
+        input_size: (H, W) of the images.
+        blocks: False leaves out what `rga.plugin.plug` has put behind stages, which may be for one size only.
+
+    Args:
+        network: maps images to anything.
+        input_size: (H, W) of the images.
+        blocks: False leaves out what `rga.plugin.plug` has put behind stages, which may be for one size only.
 
     Raises:
         ValueError: the network cannot be run like this; the error says why, and what to plug into instead.
@@ -45,10 +56,15 @@ def inspect(network: nn.Module, input_size: tuple[int, int]) -> Outputs:
     first: Exception | None = None
     for channels in _channels(network):
         try:
-            return _run(network, channels, (height, width))
+            return _run(network, channels, (height, width), blocks)
         except Exception as error:  # whatever a network raises that cannot take such an image
             first = first or error
     raise ValueError(_unfit(network, (height, width), first)) from first
+
+
+def is_plugged(module: nn.Module) -> bool:
+    """Whether this is a stage with the block behind it."""
+    return [name for name, _ in module.named_children()] == [STAGE, ATTENTION]
 
 
 def check_input_size(input_size: Any) -> tuple[int, int]:
@@ -76,7 +92,7 @@ def _channels(network: nn.Module) -> list[int]:
     return list(dict.fromkeys([*stem, 3, 1]))
 
 
-def _run(network: nn.Module, channels: int, size: tuple[int, int]) -> Outputs:
+def _run(network: nn.Module, channels: int, size: tuple[int, int], blocks: bool = True) -> Outputs:
     outputs = Outputs()
 
     def record(names: list[str]) -> Callable[[nn.Module, Any, Any], None]:
@@ -96,6 +112,9 @@ def _run(network: nn.Module, channels: int, size: tuple[int, int]) -> Outputs:
             elif isinstance(value, Tensor):
                 memo[id(value)] = torch.empty_like(value, device="meta")
     twin = copy.deepcopy(network, memo).eval()
+    for module in list(twin.modules()):
+        if not blocks and is_plugged(module):
+            setattr(module, ATTENTION, nn.Identity())
     names: dict[int, list[str]] = {}
     for name, module in twin.named_modules(remove_duplicate=False):
         names.setdefault(id(module), []).append(name)

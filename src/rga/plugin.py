@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
-from rga.inspection import Outputs, Shape, check_input_size, inspect
+from rga.inspection import ATTENTION, STAGE, Outputs, Shape, check_input_size, inspect, is_plugged
 
 Block = Callable[[int, tuple[int, int]], nn.Module]
-_STAGE, _ATTENTION = "stage", "attention"
 
 
 def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_size: tuple[int, int]) -> nn.Module:
@@ -44,7 +43,7 @@ def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_si
         raise ValueError(f"one stage is named twice: after={names}")
     blocks = {}
     for name, stage in stages.items():
-        first, second, third = outputs.shapes[name] or ()
+        first, second, third = feature_map(network, name, outputs)
         if _channels_last(network, name, (first, second, third), size):
             made: nn.Module = ChannelsLast(block(third, (first, second)))
         else:
@@ -72,8 +71,7 @@ def put(network: nn.Module, blocks: Mapping[str, nn.Module], input_size: tuple[i
         if module in stages
     ]
     pairs = {
-        name: nn.Sequential(OrderedDict([(_STAGE, stage), (_ATTENTION, blocks[name])]))
-        for stage, name in stages.items()
+        name: nn.Sequential(OrderedDict([(STAGE, stage), (ATTENTION, blocks[name])])) for stage, name in stages.items()
     }
     for parent, child, _, name in places:
         setattr(parent, child, pairs[name])
@@ -144,10 +142,7 @@ def is_channels_last(network: nn.Module, input_size: tuple[int, int]) -> bool:
     Raises:
         ValueError: it is not one feature map, or its shape does not tell.
     """
-    shape = output_shapes(network, input_size)[""]
-    if shape is None:
-        raise ValueError(f"{type(network).__name__} does not put out one feature map of shape (B, C, H, W)")
-    return _channels_last(network, "", shape, input_size)
+    return _channels_last(network, "", feature_map(network, "", inspect(network, input_size)), input_size)
 
 
 def _channels_last(network: nn.Module, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
@@ -162,7 +157,7 @@ def _channels_last(network: nn.Module, name: str, shape: tuple[int, ...], size: 
     first, last = (_alike(shape[down], shape[down + 1], size) for down in (1, 0))
     if last or not first:
         try:
-            other = inspect(network, (2 * size[0], size[1])).shapes[name] or shape
+            other = inspect(network, (2 * size[0], size[1]), blocks=False).shapes[name] or shape
         except ValueError:
             pass
         else:
@@ -183,16 +178,30 @@ def _alike(height: int, width: int, size: tuple[int, int]) -> bool:
     return smallest < largest
 
 
+def feature_map(network: nn.Module, name: str, outputs: Outputs) -> tuple[int, int, int]:
+    """The shape of what a stage puts out, or the network itself (under the name ""), which is one feature map.
+
+    Raises:
+        ValueError: it is not, or there is no such stage; the error lists the names there are.
+    """
+    if name not in outputs.shapes:
+        raise ValueError(_unknown(network, name, outputs))
+    shape = outputs.shapes[name]
+    if shape is None:
+        what = f"stage {name!r}" if name else type(network).__name__
+        raise ValueError(f"{what} does not put out one feature map of shape (B, C, H, W)")
+    first, second, third = shape
+    return first, second, third
+
+
 def _stage(network: nn.Module, name: str, outputs: Outputs) -> nn.Module:
     """The module of a name, which puts out one feature map and has no block yet."""
-    if not name or name not in outputs.shapes:
+    if not name:
         raise ValueError(_unknown(network, name, outputs))
-    if outputs.shapes[name] is None:
-        raise ValueError(f"stage {name!r} does not put out one feature map of shape (B, C, H, W)")
+    feature_map(network, name, outputs)
     path = name.split(".")
     for depth in range(1, len(path) + 1):
-        children = [child for child, _ in network.get_submodule(".".join(path[:depth])).named_children()]
-        if children == [_STAGE, _ATTENTION] and path[depth:] in ([], [_STAGE], [_ATTENTION]):
+        if is_plugged(network.get_submodule(".".join(path[:depth]))) and path[depth:] in ([], [STAGE], [ATTENTION]):
             raise ValueError(f"stage {'.'.join(path[:depth])!r} has a block already: plug into a network once")
     return network.get_submodule(name)
 
