@@ -72,6 +72,11 @@ def locate(root: str | Path) -> Path:
     return annotated.locate(root, "CamVid", FOLDERS, needed, SOURCE)
 
 
+def label_ids() -> list[int]:
+    """The numbers that the label files have for the classes."""
+    return list(range(len(CLASSES)))
+
+
 def _has_test(folder: Path) -> bool:
     """Whether the test part is there, which training does not need."""
     images, labels = (folder / f"test{kind}" for kind in ("", ANNOTATED))
