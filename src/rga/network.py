@@ -1,5 +1,6 @@
 """From the config groups `backbone` and `attention` to a network with attention behind its stages."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from rga.compose import ConfigError
-from rga.plugin import output_shapes, plug
+from rga.plugin import ChannelsFirst, is_channels_last, output_shapes, plug
 
 
 def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Sequence[int]) -> tuple[nn.Module, int]:
@@ -20,7 +21,8 @@ def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Seque
         size: (H, W) of the images.
 
     Returns:
-        The network and the number of channels of its feature map.
+        The network and the number of channels of its feature map, which come first: where the trunk's come last, as
+        timm's Swin has them, it is permuted at its end.
 
     Raises:
         ConfigError: weights that are not there or do not fit, a stage or an option that there is not.
@@ -29,11 +31,14 @@ def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Seque
     names = _names(attention["after"], backbone["stages"])
     try:
         network = plug(instantiate(backbone["trunk"]), instantiate(attention["block"]), names, size)
+        if is_channels_last(network, size):
+            network = nn.Sequential(OrderedDict(trunk=network, channels_first=ChannelsFirst()))
         shape = output_shapes(network, size)[""]
-    except (InstantiationException, ValueError) as error:
+    except InstantiationException as error:
         raise ConfigError(str(error.__cause__ or error)) from error
-    if shape is None:
-        raise ConfigError(f"backbone={backbone['name']} does not put out one feature map of shape (B, C, H, W)")
+    except ValueError as error:
+        raise ConfigError(f"backbone={backbone['name']}: {error}") from error
+    assert shape is not None
     return network, shape[0]
 
 
@@ -48,6 +53,8 @@ def make(node: Mapping[str, Any], **parts: Any) -> Any:
 
 
 def _names(after: Sequence[int | str], stages: Sequence[str]) -> list[str]:
+    if isinstance(after, str):
+        raise ConfigError(f"attention.after is a list of stages: attention.after=[{after}]")
     unknown = [stage for stage in after if isinstance(stage, int) and not 1 <= stage <= len(stages)]
     if unknown:
         raise ConfigError(f"attention.after={list(after)}: the backbone has the stages 1 to {len(stages)}")

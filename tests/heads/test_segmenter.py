@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import timm
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rga.attention import RGASC, SE, AnySize
 from rga.backbones import torchvision_trunk
 from rga.heads import ASPP, Plain, Segmenter
+from rga.plugin import plug
 
 CLASSES = 5
 SIZE = (65, 97)
@@ -114,7 +117,7 @@ def test_logits_lie_on_the_pixels_that_the_features_lie_on(size: tuple[int, int]
             return x[:, :, ::8, ::8]
 
     network = Segmenter(Sample(), SIZE, 2, lambda *_: nn.Identity())
-    assert network.stride == 8
+    assert network.stride == (8, 8)
     y, x = torch.meshgrid(torch.arange(size[0]).double(), torch.arange(size[1]).double(), indexing="ij")
     ramp = torch.stack([x + 2 * y, x - y, x * 0]).unsqueeze(0)
     inside = (size[0] - 1) // 8 * 8 + 1, (size[1] - 1) // 8 * 8 + 1  # beyond the last feature there is nothing to know
@@ -124,6 +127,85 @@ def test_logits_lie_on_the_pixels_that_the_features_lie_on(size: tuple[int, int]
     if size == SIZE:  # 8 n + 1, the field's sizes
         expected = nn.functional.interpolate(ramp[:, :, ::8, ::8], size, mode="bilinear", align_corners=True)
         torch.testing.assert_close(logits, expected)
+
+
+def sampler(halvings: tuple[int, int]) -> nn.Module:
+    """A trunk of 3x3 convolutions that hand the middle on, of stride 2 as often as is said, down and across."""
+    trunk = nn.Sequential()
+    for step in range(max(halvings)):
+        stride = (2 if step < halvings[0] else 1, 2 if step < halvings[1] else 1)
+        convolution = nn.Conv2d(3, 3, 3, stride, padding=1, groups=3, bias=False)
+        nn.init.zeros_(convolution.weight)
+        nn.init.ones_(convolution.weight[:, :, 1, 1])
+        trunk.append(convolution)
+    return trunk
+
+
+def check_ramp(network: Segmenter, size: tuple[int, int], stride: tuple[int, int]) -> None:
+    """The logits of an image that is a ramp are the ramp, up to the last feature, and repeated beyond it."""
+    y, x = torch.meshgrid(torch.arange(size[0]).float(), torch.arange(size[1]).float(), indexing="ij")
+    last = [(length - 1) // step * step for length, step in zip(size, stride, strict=True)]
+    with torch.no_grad():
+        logits = network.eval()(torch.stack([x, y, x * 0]).unsqueeze(0))
+    expected = torch.stack([x.clamp(max=last[1]), y.clamp(max=last[0]), x * 0]).unsqueeze(0)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("halvings", [3, 4, 5])
+def test_the_stride_is_the_networks_for_every_crop(halvings: int) -> None:
+    """The crop says nothing of the stride: 33 pixels at stride 32 have two features, as many as at stride 17 to 32."""
+    stride = 2**halvings
+    for side in range(33 if halvings == 5 else stride + 1, 130):
+        size = (side, 162 - side)
+        network = Segmenter(sampler((halvings, halvings)), size, 3, lambda *_: nn.Identity())
+        assert network.stride == (stride, stride), size
+        check_ramp(network, size, (stride, stride))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    crop=st.tuples(st.integers(1, 140), st.integers(1, 140)),
+    size=st.tuples(st.integers(1, 140), st.integers(1, 140)),
+    halvings=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+)
+def test_any_crop_any_image_any_stride(crop: tuple[int, int], size: tuple[int, int], halvings: tuple[int, int]) -> None:
+    stride = (2 ** halvings[0], 2 ** halvings[1])
+    network = Segmenter(sampler(halvings), crop, 3, lambda *_: nn.Identity())
+    assert network.stride == stride
+    check_ramp(network, size, stride)
+
+
+def test_a_stage_of_another_stride_than_the_networks() -> None:
+    network = Segmenter(
+        sampler((4, 3)), (40, 50), 3, lambda *_: nn.Identity(), auxiliary=("1", lambda *_: nn.Identity())
+    )
+    assert (network.stride, network.auxiliary_stride) == ((16, 8), (4, 4))
+    y, x = torch.meshgrid(torch.arange(49.0), torch.arange(57.0), indexing="ij")
+    images = torch.stack([x, y, x * 0]).unsqueeze(0)
+    for logits in network.train()(images):
+        torch.testing.assert_close(logits, images)
+
+
+def test_an_auxiliary_head_behind_a_stage_that_has_a_block() -> None:
+    network = plug(trunk(), RGASC, ["layer3"], SIZE)
+    both = Segmenter(network, SIZE, CLASSES, NARROW, auxiliary=("layer3", NARROW))
+    assert both.stride == both.auxiliary_stride == (8, 8)
+    assert isinstance(both.network.layer3.stage.attention, RGASC)
+    logits, auxiliary = both(images())
+    assert logits.shape == auxiliary.shape == (2, CLASSES, *SIZE)
+
+
+def test_networks_without_a_stride() -> None:
+    with pytest.raises(ValueError, match=r"puts out \(8, 7, 7\) for .*more each way: expected"):
+        Segmenter(nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(7)), SIZE, CLASSES, NARROW)
+
+    class Fixed(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[2:] == SIZE
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match="takes images of any size"):
+        Segmenter(Fixed(3, 8, 1), SIZE, CLASSES, NARROW)
 
 
 def test_odd_kernels_put_features_on_every_eighth_pixel() -> None:
@@ -182,7 +264,7 @@ def test_torchvisions_trunk_with_an_auxiliary_stage_inside_a_stage() -> None:
     )  # fmt: skip
     logits, auxiliary = network(images(2, (65, 65)))
     assert logits.shape == auxiliary.shape == (2, CLASSES, 65, 65)
-    assert network.stride == 16
+    assert network.stride == network.auxiliary_stride == (16, 16)
 
 
 def test_errors() -> None:

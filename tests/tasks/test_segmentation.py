@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rga.attention import RGASC, AnySize
+from rga.data import DataError
 from rga.heads import Plain
 from rga.tasks import Segmentation
 
@@ -121,3 +122,14 @@ def test_figures_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> N
     assert [logged.get(f"iou/{CLASSES[number]}") for number in present] == pytest.approx(list(expected))
     assert ("iou/unicorn" in logged) == (2 in present)
     assert 0 <= logged["train/miou"] <= 1
+
+
+def test_a_part_without_a_pixel_that_counts_has_no_result() -> None:
+    task = module().eval()
+    data = batch(1)
+    task.test_step(data, 0, 0)
+    data["label"][:] = 255
+    task.test_step(data, 0, 1)
+    task.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="no pixel of the part train counts"):
+        task.on_test_epoch_end()

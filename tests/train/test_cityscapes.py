@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as script
 from PIL import Image
 
 from rga.compose import ConfigError
@@ -76,23 +77,62 @@ def test_overlays_are_drawn_once(finished: Path, tmp_path: Path) -> None:
         assert overlay.size == (70, 50)
         colours = {tuple(colour) for colour in np.asarray(overlay).reshape(-1, 3)}
     assert colours <= {tuple(colour) for colour in cityscapes.read(finished.parent / "data/demo/cityscapes").colours}
-    assert predict(run, pictures, tmp_path / "out", "cpu") == 0
+    assert predict(run, pictures, tmp_path / "out", "cpu", strength=1.0) == 0
 
 
 def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> None:
     (run,) = finished.glob("*/0")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
     with pytest.raises(DataError, match="no pictures"):
-        predict(run, tmp_path, tmp_path / "out")
-    (tmp_path / "a.png").write_bytes(b"no picture")
+        predict(run, pictures, tmp_path / "out")
+    (pictures / "a.png").write_bytes(b"no picture")
     with pytest.raises(ConfigError, match="no finished run"):
-        predict(tmp_path, tmp_path, tmp_path / "out")
+        predict(tmp_path, pictures, tmp_path / "out")
     with pytest.raises(DataError, match="cannot read the picture"):
-        predict(run, tmp_path, tmp_path / "out")
+        predict(run, pictures, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))
     folder = finished.parent / "cifar"
     cli.train(folder, "recipe.epochs=1", small=CIFAR)
     with pytest.raises(ConfigError, match="a run of Classification"):
-        predict(next(folder.glob("*/0")), tmp_path, tmp_path / "out")
+        predict(next(folder.glob("*/0")), pictures, tmp_path / "out")
+
+
+def test_label_ids_have_the_official_scripts_numbers(finished: Path, tmp_path: Path) -> None:
+    """cityscapesScripts' evaluation of the images that are handed in, against the run's own record."""
+    (run,) = finished.glob("*/0")
+    data = finished.parent / "data/demo/cityscapes"
+    count = predict(run, data / "leftImg8bit/val", tmp_path / "ids", "cpu", ids=True)
+    assert count == 2
+    labels = sorted((data / "gtFine/val").glob("*/*_labelIds.png"))
+    handed_in = [next((tmp_path / "ids").glob(f"**/{path.name.partition('_gtFine')[0]}*.png")) for path in labels]
+    assert [path.name for path in handed_in] == [path.name for path in sorted(data.glob("leftImg8bit/val/*/*.png"))]
+    script.args.evalInstLevelScore = False
+    script.args.JSONOutput = False
+    script.args.quiet = True
+    official = script.evaluateImgLists([str(path) for path in handed_in], [str(path) for path in labels], script.args)
+    recorded = only_result(finished)["metrics"]
+    assert official["averageScoreClasses"] == pytest.approx(recorded["miou"], abs=1e-12)
+    scores = {name: score for name, score in official["classScores"].items() if not np.isnan(score)}
+    assert scores == pytest.approx({name[4:]: iou for name, iou in recorded.items() if name.startswith("iou/")})
+    for path, label in zip(handed_in, labels, strict=True):
+        with Image.open(path) as image, Image.open(label) as truth:
+            assert (image.mode, image.size) == ("L", truth.size)
+            assert set(np.unique(np.asarray(image)).tolist()) <= set(cityscapes.label_ids())
+    assert predict(run, data / "leftImg8bit/val", tmp_path / "ids", "cpu", ids=True) == 0
+
+
+def test_results_of_different_kinds_are_not_mixed(finished: Path, tmp_path: Path) -> None:
+    (run,) = finished.glob("*/0")
+    images = finished.parent / "data/demo/cityscapes/leftImg8bit/val"
+    assert predict(run, images, tmp_path / "out", "cpu") == 2
+    with pytest.raises(DataError, match="made with other results: name another folder"):
+        predict(run, images, tmp_path / "out", "cpu", ids=True)
+    next((tmp_path / "out").glob(".*.json")).unlink()
+    with pytest.raises(DataError, match="does not say of what it was made"):
+        predict(run, images, tmp_path / "out", "cpu")
+    with pytest.raises(DataError, match="would be images there the next time"):
+        predict(run, images, images / "out", "cpu")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """BAM: channel attention and dilated spatial attention, side by side."""
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
+from rga.attention.batch import check_values
 from rga.attention.layout import outer_sum
+
+torch.fx.wrap("outer_sum")
 
 
 class BAM(nn.Module):
@@ -45,6 +49,8 @@ class BAM(nn.Module):
         return torch.addcmul(x, x, self._attention(x))
 
     def _attention(self, x: Tensor) -> Tensor:
+        check_values(x, self.channel, 1)
+        check_values(x, self.spatial, x.shape[2] * x.shape[3])
         return torch.sigmoid(outer_sum(x, self.channel(x.mean((2, 3), keepdim=True)), self.spatial(x)))
 
 

@@ -6,8 +6,11 @@ averages the gradient of a maximum over its ties and knows neither gates nor the
 """
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from rga.attention.batch import check_values
 
 
 class CBAMC(nn.Module):
@@ -58,6 +61,7 @@ class CBAMS(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The weights, (B, 1, H, W)."""
+        check_values(x, self, x.shape[2] * x.shape[3])
         pooled = torch.stack([x.mean(1), x.max(1).values], dim=1)  # (B, 2, H, W)
         return torch.sigmoid(self.norm(self.conv(pooled)))
 
@@ -85,6 +89,7 @@ class CBAM(nn.Module):
         return self.spatial(self.channel(x))
 
 
+@torch.fx.wrap
 def _maximum(x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C); among equal values one gets the gradient."""
     # CUDA's pooling gives a whole map to one thread; the CPU's reduction is slow for channels_last maps.

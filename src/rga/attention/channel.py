@@ -1,8 +1,11 @@
 """RGA-C: one weight per channel (section 3.3 of the paper)."""
 
+import torch.fx
 from torch import Tensor, nn
 
 from rga.attention.relation import RelationAttention, check_size
+
+torch.fx.wrap("check_size")
 
 
 class RGAC(nn.Module):

@@ -1,10 +1,15 @@
 """The dual attention of DANet: positions attend to positions, channels to channels."""
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention.half import affinity
+from rga.attention.layout import is_static
 from rga.attention.pairs import attend
+
+torch.fx.wrap("attend")
 
 
 class DANet(nn.Module):
@@ -37,16 +42,19 @@ class DANet(nn.Module):
         self.beta = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        # In one memory format with x, to which they are added.
-        layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
         position = attend(self.embed(x), self.width)
-        channel = self._channel(x).contiguous(memory_format=layout)
-        return x + (self.alpha * position + self.beta * channel)
+        return x + (self.alpha * position + self.beta * attend_channels(x))
 
-    @staticmethod
-    def _channel(x: Tensor) -> Tensor:
-        maps = x.flatten(2).contiguous()  # (B, C, N)
-        if x.shape[1] <= maps.shape[2]:  # the matrix is no larger than x: faster than computing it again for backward
-            return ((maps @ maps.transpose(1, 2)).softmax(2) @ maps).view(x.shape)
+
+@torch.fx.wrap
+def attend_channels(x: Tensor) -> Tensor:
+    """sum_b softmax_b(x_a . x_b) x_b for each channel a, (B, C, H, W) in the memory format of x."""
+    layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+    maps = x.flatten(2).contiguous()  # (B, C, N)
+    if not is_static(x) or x.shape[1] <= maps.shape[2]:
+        # The matrix is no larger than x: faster than computing it again for backward.
+        y = affinity(maps, maps.transpose(1, 2)) @ maps
+    else:
         heads = maps.unsqueeze(1)  # one head, (B, 1, C, N)
-        return F.scaled_dot_product_attention(heads, heads, heads, scale=1.0).view(x.shape)
+        y = F.scaled_dot_product_attention(heads, heads, heads, scale=1.0)
+    return y.view(x.shape).contiguous(memory_format=layout)

@@ -7,10 +7,14 @@ sigmoid at the end. No BatchNorm there, as its statistics would come from one va
 """
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention.batch import check_values
 from rga.attention.relation import check_size
+
+torch.fx.wrap("check_size")
 
 
 class FCC(nn.Module):
@@ -34,6 +38,7 @@ class FCC(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The weights, (B, C, 1, 1)."""
+        check_values(x, self, x.shape[2] * x.shape[3])
         embedding = F.relu(self.norm(self.embed(x)), inplace=True)
         return torch.sigmoid(self.fc(embedding.mean((2, 3))))[:, :, None, None]
 

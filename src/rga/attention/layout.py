@@ -3,9 +3,16 @@
 from functools import reduce
 
 import torch
+import torch.fx
 from torch import Tensor
 
 
+def is_static(x: Tensor) -> bool:
+    """Whether the sizes of a map are numbers, and not symbols, as they are in an export for every size."""
+    return all(isinstance(side, int) for side in x.shape[2:])
+
+
+@torch.fx.wrap
 def outer_sum(x: Tensor, *parts: Tensor) -> Tensor:
     """The sum of parts that broadcast to the shape of x, (B, C, H, W), in the memory format of x.
 

@@ -1,9 +1,13 @@
 """The embedded-Gaussian non-local block, and RGA-S behind it."""
 
+import torch.fx
 from torch import Tensor, nn
 
+from rga.attention.batch import check_values
 from rga.attention.pairs import attend
 from rga.attention.spatial import RGAS
+
+torch.fx.wrap("attend")
 
 
 class NonLocal(nn.Module):
@@ -35,6 +39,7 @@ class NonLocal(nn.Module):
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_values(x, self, x.shape[2] * x.shape[3])
         return x + self.norm(self.project(attend(self.embed(x), self.width)))
 
 

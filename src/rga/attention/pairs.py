@@ -1,9 +1,14 @@
 """Attention of all positions to all positions, without a scaling of the scores."""
 
+import torch.fx
 from torch import Tensor
 from torch.nn import functional as F
 
+from rga.attention.half import affinity
+from rga.attention.layout import is_static
 
+
+@torch.fx.wrap
 def attend(embedding: Tensor, width: int) -> Tensor:
     """sum_j softmax_j(q_i . k_j) v_j for each position i: (B, E, H, W), in the memory format of the embedding.
 
@@ -18,9 +23,9 @@ def attend(embedding: Tensor, width: int) -> Tensor:
     """
     size, channels = embedding.shape[2:], embedding.shape[1]
     widths = [width, width, channels - 2 * width]
-    if embedding.is_contiguous() and size.numel() <= channels:
+    if embedding.is_contiguous() and is_static(embedding) and size.numel() <= channels:
         query, key, value = embedding.flatten(2).split(widths, dim=1)  # (B, D, N)
-        weights = (query.transpose(1, 2) @ key).softmax(2)  # (B, N, N)
+        weights = affinity(query.transpose(1, 2), key)  # (B, N, N)
         return (value @ weights.transpose(1, 2)).unflatten(2, size)
     nodes = embedding.flatten(2).transpose(1, 2).contiguous()  # (B, N, 2D + E); no copy of a channels_last map
     query, key, value = nodes.unsqueeze(1).split(widths, dim=3)  # one head, (B, 1, N, D)

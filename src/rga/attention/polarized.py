@@ -9,9 +9,12 @@ is taken first.
 """
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from rga.attention.layout import outer_sum
+
+torch.fx.wrap("outer_sum")
 
 
 class _Channel(nn.Module):

@@ -4,8 +4,15 @@ Source: Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998, section
 """
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from rga.attention.batch import check_values
+from rga.attention.half import linear, matmul
+
+torch.fx.wrap("linear")
+torch.fx.wrap("matmul")
 
 
 class RelationAttention(nn.Module):
@@ -68,6 +75,7 @@ class RelationAttention(nn.Module):
             nn.init.zeros_(self.score_bn.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_values(x, self, x.shape[2])
         # A 1x1 convolution takes nodes in either order in memory as they are. Its weight is kept in two dimensions, as
         # a 4-D one turns channels_last with the network and then has the input copied.
         embedding = F.conv2d(x.unsqueeze(2), self.embed.weight[:, :, None, None])
@@ -76,19 +84,20 @@ class RelationAttention(nn.Module):
         if not self.relation:
             hidden = embedding.mean(1).unsqueeze(2) * w_mean  # (B, P, 1) * (hidden)
         elif not self.vision:
-            hidden = F.linear(self._relations(embedding), w_relation)
+            hidden = linear(self._relations(embedding), w_relation)
         else:
             pair, psi = embedding.split([2 * self.width, self.width], dim=1)
-            hidden = torch.addcmul(F.linear(self._relations(pair), w_relation), psi.mean(1).unsqueeze(2), w_mean)
+            hidden = torch.addcmul(linear(self._relations(pair), w_relation), psi.mean(1).unsqueeze(2), w_mean)
         hidden = _nodes(F.relu(self.squeeze_bn(_image(hidden)), inplace=True))
-        return torch.sigmoid(self.score_bn(_image(self.score(hidden)))).squeeze(2)
+        score = self.score_bn(_image(linear(hidden, self.score.weight)))
+        return torch.sigmoid(score).squeeze(2).to(x.dtype)  # float32 under autocast to float16
 
     def _relations(self, pair: Tensor) -> Tensor:
         """[theta, phi] (B, 2D, P) -> the embedded relations of each node (B, P, M)."""
         theta, phi = pair.split(self.width, dim=1)
         w_row, w_col = self.relate.weight.split(self.nodes, dim=1)  # (M, P) each
-        mixed = torch.cat([F.linear(phi, w_row), F.linear(theta, w_col)], dim=1)  # (B, 2D, M)
-        return _nodes(F.relu(self.relate_bn(_image(pair.transpose(1, 2) @ mixed)), inplace=True))
+        mixed = torch.cat([linear(phi, w_row), linear(theta, w_col)], dim=1)  # (B, 2D, M)
+        return _nodes(F.relu(self.relate_bn(_image(matmul(pair.transpose(1, 2), mixed))), inplace=True))
 
 
 def _image(nodes: Tensor) -> Tensor:
@@ -101,6 +110,7 @@ def _nodes(image: Tensor) -> Tensor:
     return image.squeeze(2).transpose(1, 2)
 
 
+@torch.fx.wrap
 def check_size(x: Tensor, channels: int, size: tuple[int, int]) -> None:
     """The weights of a block belong to one feature size; raise a ValueError that names both sizes if x has another."""
     if x.dim() != 4 or x.shape[1] != channels or x.shape[2] != size[0] or x.shape[3] != size[1]:
@@ -108,3 +118,6 @@ def check_size(x: Tensor, channels: int, size: tuple[int, int]) -> None:
             f"this block was built for feature maps of shape (B, {channels}, {size[0]}, {size[1]}), "
             f"but the input has shape {tuple(x.shape)}"
         )
+
+
+torch.fx.node.has_side_effect(check_size)  # a traced network keeps it, although it gives nothing

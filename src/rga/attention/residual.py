@@ -3,10 +3,14 @@
 from math import ceil, log2
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention.batch import check_values
 from rga.attention.relation import check_size
+
+torch.fx.wrap("check_size")
 
 
 class ResidualAttention(nn.Module):
@@ -36,6 +40,8 @@ class ResidualAttention(nn.Module):
         super().__init__()
         self.channels, self.size = channels, (size[0], size[1])
         self.depth = depth = max(ceil(log2(min(size) / 7)), 1)
+        # A pooling halves a side of n to (n + 1)//2, which depth times is ceil(n / 2**depth).
+        self.smallest = ceil(size[0] / 2**depth) * ceil(size[1] / 2**depth)  # positions at the bottom
         self.down = nn.ModuleList(_Unit(channels) for _ in range(depth))
         self.skip = nn.ModuleList(_Unit(channels) for _ in range(depth - 1))
         self.up = nn.ModuleList(_Unit(channels) for _ in range(depth))
@@ -50,6 +56,7 @@ class ResidualAttention(nn.Module):
 
     def _mask(self, x: Tensor) -> Tensor:
         check_size(x, self.channels, self.size)
+        check_values(x, self, self.smallest)
         return torch.sigmoid(self.mask(self._level(x, 0)))
 
     def _level(self, x: Tensor, level: int) -> Tensor:

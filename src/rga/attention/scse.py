@@ -3,10 +3,13 @@
 from typing import Literal, get_args
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from rga.attention.layout import outer_sum
 from rga.attention.se import SE
+
+torch.fx.wrap("outer_sum")
 
 Fusion = Literal["add", "max", "multiply"]
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention.batch import check_values
+
 
 class SelfCalibrated(nn.Module):
     """Bottleneck with a self-calibrated convolution: relu(x + BN(W [y1; y2])), (B, C, H, W) -> the same shape.
@@ -36,6 +38,7 @@ class SelfCalibrated(nn.Module):
         self.project = _layer(2 * width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_values(x, self, -(-x.shape[2] // self.pooling) * -(-x.shape[3] // self.pooling))
         calibrated, plain = F.relu(self.embed(x), inplace=True).chunk(2, dim=1)
         y = torch.cat([self.f4(self._calibrate(calibrated)), self.f1(plain)], dim=1)
         return F.relu(x + self.project(F.relu(y, inplace=True)), inplace=True)

@@ -1,6 +1,9 @@
 """SimAM: weights of single neurons from an energy function, without parameters."""
 
+import torch.fx
 from torch import Tensor, nn
+
+from rga.attention.half import wide
 
 
 class SimAM(nn.Module):
@@ -24,14 +27,21 @@ class SimAM(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The weights, (B, C, H, W)."""
-        others = max(x.shape[2] * x.shape[3] - 1, 1)
-        squares = (x - x.mean((2, 3), keepdim=True)).square()
-        variance = squares.mean((2, 3), keepdim=True) * ((others + 1) / others)
-        # One pass over the map instead of a division and a sum of its size, and in place: autograd keeps the result.
-        return (squares * (0.25 / (variance + self.regularization))).add_(0.5).sigmoid_()
+        return _energy(x, self.regularization)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)
 
     def extra_repr(self) -> str:
         return f"regularization={self.regularization}"
+
+
+@torch.fx.wrap
+def _energy(x: Tensor, regularization: float) -> Tensor:
+    """sigmoid(1 / e); the squares are float32 where x is float16."""
+    features = wide(x)
+    others = max(x.shape[2] * x.shape[3] - 1, 1)
+    squares = (features - features.mean((2, 3), keepdim=True)).square()
+    variance = squares.mean((2, 3), keepdim=True) * ((others + 1) / others)
+    # One pass over the map instead of a division and a sum of its size, and in place: autograd keeps the result.
+    return (squares * (0.25 / (variance + regularization))).add_(0.5).sigmoid_().to(x.dtype)

@@ -1,8 +1,11 @@
 """RGA-S: one weight per position (section 3.2 of the paper)."""
 
+import torch.fx
 from torch import Tensor, nn
 
 from rga.attention.relation import RelationAttention, check_size
+
+torch.fx.wrap("check_size")
 
 
 class RGAS(nn.Module):

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention.batch import check_values
+
 
 class StripPooling(nn.Module):
     """Mixed pooling module: relu(x + BN(W [s; l])), (B, C, H, W) -> the same shape.
@@ -39,6 +41,8 @@ class StripPooling(nn.Module):
         self.project = _layer(2 * width, channels, (1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        for positions in (x.shape[2], x.shape[3], -(-x.shape[2] // 5) * -(-x.shape[3] // 5)):
+            check_values(x, self, positions)
         short, long = self.embed_short(x), self.embed_long(x)
         windows = _up(self.window3(_pool(short, 3)), x) + _up(self.window5(_pool(short, 5)), x)
         short = self.short(self.full(short) + windows)

@@ -1,9 +1,13 @@
 """Triplet attention: three spatial attentions, over (H, W), (C, W) and (C, H)."""
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
+from rga.attention.batch import check_values
 from rga.attention.layout import outer_sum
+
+torch.fx.wrap("outer_sum")
 
 
 class Triplet(nn.Module):
@@ -27,6 +31,9 @@ class Triplet(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The mean of the three weights, (B, C, H, W)."""
+        check_values(x, self.hw, x.shape[2] * x.shape[3])
+        check_values(x, self.cw, x.shape[1] * x.shape[3])
+        check_values(x, self.ch, x.shape[1] * x.shape[2])
         hw = torch.sigmoid(self.hw(_z_pool(x, 1)))  # (B, 1, H, W)
         cw = torch.sigmoid(self.cw(_z_pool(x, 2)))  # (B, 1, C, W)
         ch = torch.sigmoid(self.ch(_z_pool(x, 3)))  # (B, 1, C, H)

@@ -22,15 +22,19 @@ class Feature(StrEnum):
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a finished segmentation run, runs/FINGERPRINT/SEED.")],
-    images: Annotated[Path, typer.Argument(help="A folder of pictures.")],
-    out: Annotated[Path, typer.Argument(help="Where the overlays go.")],
+    images: Annotated[Path, typer.Argument(help="Images, also in folders below it: leftImg8bit/test, for one.")],
+    out: Annotated[Path, typer.Argument(help="Where the overlays or label ids go.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")] = "auto",
-    strength: Annotated[float, typer.Option(help="Of the colours; 1 hides the picture.", min=0, max=1)] = 0.5,
+    strength: Annotated[float, typer.Option(help="Of the colours; 1 hides the image.", min=0, max=1)] = 0.5,
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Label ids as the data set's own files have them, for a benchmark's server.")
+    ] = False,
 ) -> None:
-    """Draw a segmentation run's classes over the pictures of a folder."""
+    """Draw a segmentation run's classes over the images of a folder, or write their label ids."""
     from rga.predict import predict
 
-    typer.echo(f"{predict(run, images, out, device, strength)} overlays written to {out}")
+    count = predict(run, images, out, device, strength, ids=ids)
+    typer.echo(f"{count} {'images of label ids' if ids else 'overlays'} written to {out}")
 
 
 _What = Annotated[

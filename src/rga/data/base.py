@@ -1,6 +1,6 @@
 """What a reader gives and what it raises."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -70,6 +70,9 @@ class ImageSplit:
     classes: list[str]
 
 
+Colour = tuple[int, int, int]
+
+
 class Scene(NamedTuple):
     """A picture and the picture with the label of each of its pixels; its name stands without a suffix."""
 
@@ -90,12 +93,16 @@ class SceneSplit:
         classes: the names of the K classes, in the order of the labels.
         colours: (K, 3) uint8, to draw with.
         lookup: (256,) uint8, from a number in a label's file to 0 .. K - 1, `IGNORED` or `UNKNOWN`.
+        painted: from the colour in a label's file to 0 .. K - 1 or `IGNORED`, where labels may be painted.
+        mistake: numbers of another code, and what to say of label files that hold no others.
     """
 
     parts: dict[str, list[Scene]]
     classes: list[str]
     colours: NDArray[np.uint8]
     lookup: NDArray[np.uint8]
+    painted: Mapping[Colour, int] | None = None
+    mistake: tuple[frozenset[int], str] | None = None
 
 
 def identities(samples: Iterable[Sample]) -> list[int]:

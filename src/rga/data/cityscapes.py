@@ -3,8 +3,9 @@
     leftImg8bit/{train,val}/aachen/aachen_000000_000019_leftImg8bit.png
     gtFine/{train,val}/aachen/aachen_000000_000019_gtFine_labelIds.png
 
-The files hold label ids of 0 to 33, of which the benchmark evaluates 19, the train ids; the others are ignored. The
-labels of the test part are not public; it is not read.
+The files hold label ids of 0 to 33, of which the benchmark evaluates 19, the train ids; the others are ignored, and so
+is 255 (-1). Where there are no `labelIds` at all, `labelTrainIds` are read: 0 to 18, and 255. The labels of the test
+part are not public; it is not read (`rga predict --ids` writes what the benchmark wants).
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from rga.data import annotated, audit
-from rga.data.base import IGNORED, UNKNOWN, Scene, SceneSplit
+from rga.data.base import IGNORED, UNKNOWN, DataError, Scene, SceneSplit
 
 NAME = "cityscapes"
 IMAGES, LABELS = "leftImg8bit", "gtFine"
-IMAGE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
+IMAGE, LABEL, TRAIN_LABEL = "_leftImg8bit", "_gtFine_labelIds", "_gtFine_labelTrainIds"
+SUFFIX = ".png"  # in any case
 PARTS = ("train", "val")
 FOLDERS = ("cityscapes", "Cityscapes")
 SOURCE = (
@@ -50,6 +52,11 @@ CLASSES = (  # in the order of the train ids: label id, name, colour
     (33, "bicycle", (119, 11, 32)),
 )
 
+MISTAKE = (
+    f"hold no number above {len(CLASSES) - 1}, though sky, trees and cars are above: these are train ids. "
+    f"Name the files *{TRAIN_LABEL}{SUFFIX}, and they are read as such"
+)
+
 
 def read(root: str | Path) -> SceneSplit:
     """Read the data set below `root`: the folder with `leftImg8bit` and `gtFine`, or its parent.
@@ -58,14 +65,21 @@ def read(root: str | Path) -> SceneSplit:
         DataError: a part or the partner of a file is missing.
     """
     folder = locate(root)
-    lookup = np.full(256, UNKNOWN, np.uint8)
-    lookup[:IDS] = IGNORED
-    lookup[[number for number, _, _ in CLASSES]] = range(len(CLASSES))
+    lookup, mistake = np.full(256, UNKNOWN, np.uint8), None
+    ending = _labels(folder)
+    if ending == LABEL:
+        lookup[:IDS] = IGNORED
+        lookup[label_ids()] = range(len(CLASSES))
+        mistake = frozenset([*range(len(CLASSES)), 255]), MISTAKE
+    else:
+        lookup[: len(CLASSES)] = range(len(CLASSES))
+    lookup[255] = IGNORED
     return SceneSplit(
-        {part: _scenes(folder, part) for part in PARTS},
+        {part: _scenes(folder, part, ending) for part in PARTS},
         [name for _, name, _ in CLASSES],
         np.array([colour for _, _, colour in CLASSES], np.uint8),
         lookup,
+        mistake=mistake,
     )
 
 
@@ -80,13 +94,30 @@ def locate(root: str | Path) -> Path:
     return annotated.locate(root, "Cityscapes", FOLDERS, needed, SOURCE)
 
 
-def _scenes(folder: Path, part: str) -> list[Scene]:
+def label_ids() -> list[int]:
+    """The label ids of the classes, in their order: what the benchmark wants to be handed in."""
+    return [number for number, _, _ in CLASSES]
+
+
+def _labels(folder: Path) -> str:
+    """How the names of the label files end: of label ids, or of train ids where there is none of them."""
+    for ending in (LABEL, TRAIN_LABEL):
+        if any(any(_named(folder / LABELS / part, ending)) for part in PARTS):
+            return ending
+    raise DataError(
+        f"no labels in {folder / LABELS}: expected {PARTS[0]}/CITY/*{LABEL}{SUFFIX} or *{TRAIN_LABEL}{SUFFIX}. "
+        "Colours will not do (a group of poles has that of a pole); of the polygons (json) "
+        "csCreateTrainIdLabelImgs of the package cityscapesscripts makes labels"
+    )
+
+
+def _scenes(folder: Path, part: str, ending: str) -> list[Scene]:
     images = folder / IMAGES / part
-    return annotated.pair(images, _named(images, IMAGE), _named(folder / LABELS / part, LABEL))
+    return annotated.pair(images, _named(images, IMAGE), _named(folder / LABELS / part, ending))
 
 
 def _named(folder: Path, ending: str) -> Iterator[tuple[str, Path]]:
     """The files with an ending in the folders of the cities, by the names that come before it."""
-    for path in folder.glob(f"*/*{ending}"):
-        if not path.name.startswith("."):  # what file browsers leave
-            yield path.name.removesuffix(ending), path
+    for path in folder.glob("*/*"):
+        if path.suffix.lower() == SUFFIX and path.stem.endswith(ending) and not path.name.startswith("."):
+            yield path.stem.removesuffix(ending), path

@@ -82,8 +82,8 @@ def _draw_streets(folder: Path, part: str, count: int, size: int, key: list[int]
     for number in watched(range(count), "drawing", count):
         image, label = street.draw(size, np.random.default_rng([*key, number]))
         name = f"demo_{number:06d}_000019"
-        image.save(images / f"{name}{cityscapes.IMAGE}")
-        label.save(labels / f"{name}{cityscapes.LABEL}")
+        image.save(images / f"{name}{cityscapes.IMAGE}{cityscapes.SUFFIX}")
+        label.save(labels / f"{name}{cityscapes.LABEL}{cityscapes.SUFFIX}")
         seen.update(np.unique(np.asarray(label)).tolist())
     return len(seen & {number for number, _, _ in cityscapes.CLASSES})
 

@@ -2,7 +2,8 @@
 
 What reads a set is `reader` there. What checks it lies beside the reader, under the name `check`
 (`rga.data.market1501.read` -> `rga.data.market1501.check`, `rga.data.cifar.CIFAR10.read` -> `CIFAR10.check`):
-`check(root, name) -> Report`. What draws demo data in its layout is `demo_writer`.
+`check(root, name) -> Report`; and under the name `label_ids`, for sets of scenes, the numbers that its files have for
+the classes. What draws demo data in its layout is `demo_writer`.
 """
 
 from collections.abc import Callable
@@ -25,13 +26,23 @@ def reader(name: str) -> Callable[..., Any]:
 def checker(name: str) -> Callable[..., Any]:
     """The check of a data set; DataError where there is no such set, or no check beside its reader."""
     node = _reader(name)
-    beside = f"{node._target_.rpartition('.')[0]}.check"
-    try:
-        get_object(beside)
-    except Exception as error:  # whatever the import of the module raises
-        raise DataError(f"the reader of {name} has no check: {beside} ({error})") from error
-    node._target_ = beside
+    node._target_, _ = _beside(node, "check")
     return _partial(node)
+
+
+def label_ids(name: str) -> list[int]:
+    """The numbers that the label files of a set of scenes have for its classes; DataError for other sets."""
+    _, found = _beside(_reader(name), "label_ids")
+    return list(found())
+
+
+def _beside(node: DictConfig, name: str) -> tuple[str, Any]:
+    """What lies beside a reader under a name: its path and itself; DataError where there is nothing."""
+    path = f"{node._target_.rpartition('.')[0]}.{name}"
+    try:
+        return path, get_object(path)
+    except Exception as error:  # whatever the import of the module raises
+        raise DataError(f"the reader {node._target_} has no {name}: {path} ({error})") from error
 
 
 def demo_writer(name: str) -> Callable[..., Any]:

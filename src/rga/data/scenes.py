@@ -90,11 +90,11 @@ class SceneData(DataModule):
         """Write the demo data where they are wanted, and stop here where the data are not as expected.
 
         Raises:
-            DataError: see the reader; or the data set lacks a part to test on, or has another number of classes than
-                there are class weights.
+            DataError: see the reader; or the data set lacks a part to test on, no pixel of one counts, or there are more or
+                fewer classes than class weights.
         """
         self.write_demo()
-        self._read()
+        annotated.verify(self._read(), dict.fromkeys(["train", "val", *self.test]))
 
     def setup(self, stage: str | None = None) -> None:
         """Read the names of the files (once, however often this is called)."""
@@ -107,7 +107,7 @@ class SceneData(DataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """One element of the loader is this process's part of a batch, made by one worker."""
         split = self._read()
-        images = TrainScenes(split.parts["train"], split.lookup, self.windows, self.seed, self.batch)
+        images = TrainScenes(split.parts["train"], split, self.windows, self.seed, self.batch)
         stream = Stream(len(images), self.batch, self.steps, self.seed, *self.process())
         return DataLoader(images, batch_size=None, sampler=stream, num_workers=self.workers, **self.loader_options())
 
@@ -134,7 +134,7 @@ class SceneData(DataModule):
 
     def _whole(self, part: str) -> DataLoader[Any]:
         split = self._read()
-        scenes = WholeScenes(split.parts[part], split.lookup)
+        scenes = WholeScenes(split.parts[part], split)
         share = Share(len(scenes), *self.process())
         return DataLoader(scenes, batch_size=1, sampler=share, num_workers=self.workers, **self.loader_options())
 
@@ -155,8 +155,9 @@ class SceneData(DataModule):
 class TrainScenes(Dataset[dict[str, Tensor]]):
     """Parts of batches: windows of images, cut as was drawn for the global batch."""
 
-    def __init__(self, scenes: list[Scene], lookup: Pixels, windows: Windows, seed: int, batch: int) -> None:
-        self.scenes, self.lookup, self.windows, self.seed, self.batch = scenes, lookup, windows, seed, batch
+    def __init__(self, scenes: list[Scene], split: SceneSplit, windows: Windows, seed: int, batch: int) -> None:
+        self.scenes, self.windows, self.seed, self.batch = scenes, windows, seed, batch
+        self.lookup, self.painted = split.lookup, split.painted
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -165,7 +166,7 @@ class TrainScenes(Dataset[dict[str, Tensor]]):
         """`image` (B, 3, H, W) and `label` (B, H, W), both uint8."""
         whole = self.windows.draw(self.batch, generator(self.seed, draw.epoch, draw.step))
         cuts = [
-            self.windows.cut(*annotated.load(self.scenes[index], self.lookup), whole[row])
+            self.windows.cut(*annotated.load(self.scenes[index], self.lookup, self.painted), whole[row])
             for index, row in zip(draw.indices, draw.rows, strict=True)
         ]
         images, labels = (np.stack(pixels) for pixels in zip(*cuts, strict=True))
@@ -175,15 +176,15 @@ class TrainScenes(Dataset[dict[str, Tensor]]):
 class WholeScenes(Dataset[dict[str, Any]]):
     """Images as they are."""
 
-    def __init__(self, scenes: list[Scene], lookup: Pixels) -> None:
-        self.scenes, self.lookup = scenes, lookup
+    def __init__(self, scenes: list[Scene], split: SceneSplit) -> None:
+        self.scenes, self.lookup, self.painted = scenes, split.lookup, split.painted
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`image` (3, h, w) and `label` (h, w), both uint8, and the scene's `name`."""
-        image, label = annotated.load(self.scenes[index], self.lookup)
+        image, label = annotated.load(self.scenes[index], self.lookup, self.painted)
         return {"image": _channels_first(image), "label": torch.from_numpy(label), "name": self.scenes[index].name}
 
 

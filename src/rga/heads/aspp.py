@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torchvision.models.segmentation import deeplabv3
 
-from rga.heads.batch import check_batch
+from rga.attention.batch import check_values
 
 
 class ASPP(nn.Module):
@@ -26,7 +26,7 @@ class ASPP(nn.Module):
         dropout: probability.
 
     Raises:
-        ValueError: in training, if the batch has one image. See `check_batch`.
+        ValueError: in training, if the batch has one image. See `check_values`.
     """
 
     def __init__(
@@ -44,6 +44,6 @@ class ASPP(nn.Module):
         self.classifier = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_batch(x, self.context.convs[-1])
+        check_values(x, self.context.convs[-1], 1)
         logits: Tensor = self.classifier(self.context(x))
         return logits

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.heads.batch import check_batch
+from rga.attention.batch import check_values
 from rga.heads.plain import Plain
 
 
@@ -26,7 +26,7 @@ class PPM(nn.Module):
         width, dropout: of `Plain`.
 
     Raises:
-        ValueError: in training, if the batch has one image and a level has one region. See `check_batch`.
+        ValueError: in training, if the batch has one image and a level has one region. See `check_values`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PPM(nn.Module):
         maps = [x]
         for bins, level in zip(self.bins, self.levels, strict=True):
             if bins == 1:
-                check_batch(x, level)
+                check_values(x, level, 1)
             maps.append(F.interpolate(level(x), size=x.shape[2:], mode="bilinear"))
         logits: Tensor = self.classifier(torch.cat(maps, dim=1))
         return logits

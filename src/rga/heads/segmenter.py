@@ -1,15 +1,17 @@
 """A segmentation network: trunk, attention beside its features, head."""
 
 from collections.abc import Callable
-from math import log2
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.plugin import output_shapes, plug
+from rga.inspection import inspect
+from rga.plugin import feature_map, put
 
 Head = Callable[[int, int], nn.Module]
+
+_MORE = 6720  # pixels: a multiple of all strides there are, 2 to the sixth and 3, 5 and 7
 
 
 class Segmenter(nn.Module):
@@ -18,7 +20,8 @@ class Segmenter(nn.Module):
     The head sees the trunk's features x, or [x, block(x)] where there is a block (Zhang et al., arXiv:1904.02998,
     section 4.2). The block stands here and not in the trunk, because its result does not take the place of x.
 
-    The trunk's odd kernels put the feature (i, j) on the pixel (i, j) * stride. So do the enlarged logits, at every
+    The trunk's odd kernels put the feature (i, j) on the pixel (i, j) * stride, with strides down and across that are
+    the network's (see `strides`). So do the enlarged logits, at every
     image size: bilinear between the features, repeated beyond the last ones. For the sizes 8 n + 1 that the field
     trains with (769) this is its `align_corners=True`; for others that would stretch the logits by up to a stride.
 
@@ -33,7 +36,7 @@ class Segmenter(nn.Module):
             training. The stage is wrapped in the network itself, as `plug` does.
 
     Raises:
-        ValueError: the network does not put out one feature map, or has no such stage.
+        ValueError: the network does not put out one feature map, has no such stage, or takes images of one size only.
     """
 
     def __init__(
@@ -46,22 +49,17 @@ class Segmenter(nn.Module):
         auxiliary: tuple[str, Head] | None = None,
     ) -> None:
         super().__init__()
-        shape = output_shapes(network, size)[""]
-        if shape is None:
-            raise ValueError("the network does not put out one feature map of shape (B, C, H, W)")
-        channels, height, width = shape
-        self.stride = 2 ** round(log2(size[0] / height))
+        outputs = inspect(network, size)
+        channels, height, width = feature_map(network, "", outputs)
+        self.stride = strides(network, size)
         self.attention = None if block is None else block(channels, (height, width))
         self.head = head(channels if block is None else 2 * channels, classes)
         self.tap: Tap | None = None
         if auxiliary is not None:
             stage, auxiliary_head = auxiliary
-
-            def tap(channels: int, size: tuple[int, int]) -> Tap:
-                self.tap, self.auxiliary = Tap(), auxiliary_head(channels, classes)
-                return self.tap
-
-            plug(network, tap, [stage], size)
+            self.tap, self.auxiliary = Tap(), auxiliary_head(feature_map(network, stage, outputs)[0], classes)
+            put(network, {stage: self.tap}, size)
+            self.auxiliary_stride = strides(network, size, stage)
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -69,15 +67,41 @@ class Segmenter(nn.Module):
         stage = None if self.tap is None else self.tap.take()
         if self.attention is not None:
             x = torch.cat([x, self.attention(x)], dim=1)
-        logits = self._enlarged(self.head(x), images)
+        logits = _enlarged(self.head(x), self.stride, images)
         if stage is None or not self.training:
             return logits
-        return logits, self._enlarged(self.auxiliary(stage), images)
+        return logits, _enlarged(self.auxiliary(stage), self.auxiliary_stride, images)
 
-    def _enlarged(self, logits: Tensor, images: Tensor) -> Tensor:
-        height, width = ((count - 1) * self.stride + 1 for count in logits.shape[2:])
-        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=True)
-        return F.pad(logits, (0, images.shape[3] - width, 0, images.shape[2] - height), mode="replicate")
+
+def strides(network: nn.Module, size: tuple[int, int], stage: str = "") -> tuple[int, int]:
+    """How many pixels down and across lie between neighbouring features of a stage, or of the network's output.
+
+    A larger image has more features: from how many more follows the stride, at any size of the image, while the
+    quotient of the sides is blurred by rounding (33 pixels at stride 32 have 2 features).
+
+    Raises:
+        ValueError: the network takes images of one size only, its features do not become more with the image's pixels,
+            or its channels come last.
+    """
+    first = feature_map(network, stage, inspect(network, size, blocks=False))
+    try:
+        larger = feature_map(network, stage, inspect(network, (size[0] + _MORE, size[1] + _MORE), blocks=False))
+    except ValueError as error:
+        raise ValueError(f"a segmentation network takes images of any size: {error}") from error
+    added = [after - before for before, after in zip(first, larger, strict=True)]
+    if added[0] or any(count < 1 or _MORE % count for count in added[1:]):
+        raise ValueError(
+            f"{f'stage {stage!r}' if stage else 'the network'} puts out {first} for an image of {size[0]} x {size[1]}, "
+            f"{larger} for one with {_MORE} pixels more each way: expected (C, h, w), and whole pixels between features"
+        )
+    return _MORE // added[1], _MORE // added[2]
+
+
+def _enlarged(logits: Tensor, stride: tuple[int, int], images: Tensor) -> Tensor:
+    """Logits (B, K, h, w) of features at every `stride` pixels, at every pixel of the images."""
+    height, width = ((count - 1) * step + 1 for count, step in zip(logits.shape[2:], stride, strict=True))
+    logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=True)
+    return F.pad(logits, (0, images.shape[3] - width, 0, images.shape[2] - height), mode="replicate")
 
 
 class Tap(nn.Module):

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from rga.attention import AnySize
 from rga.compose import ConfigError
+from rga.data.base import DataError
 from rga.heads import Plain, Segmenter
 from rga.metrics import intersection_over_union
 from rga.tasks.scanning import Scan
@@ -144,6 +145,8 @@ class Segmentation(Task):
     def _report(self, number: int, prefix: str, classes: bool = False) -> None:
         ious = intersection_over_union(self.confusion[number].compute())
         self.confusion[number].reset()
+        if ious.isnan().all():
+            raise DataError(f"no pixel of the part {prefix.strip('/') or self.parts[0]} counts, so it has no mIoU")
         values = {"miou": ious.nanmean()}
         if classes:
             values |= {f"iou/{name}": iou for name, iou in zip(self.classes, ious, strict=True) if not iou.isnan()}
