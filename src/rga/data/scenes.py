@@ -90,8 +90,8 @@ class SceneData(DataModule):
         """Write the demo data where they are wanted, and stop here where the data are not as expected.
 
         Raises:
-            DataError: see the reader; or the data set lacks a part to test on, no pixel of one counts, or it has another
-                number of classes than there are class weights.
+            DataError: see the reader; or the data set lacks a part to test on, no pixel of one counts, or it has
+                another number of classes than there are class weights.
         """
         self.write_demo()
         annotated.verify(self._read(), dict.fromkeys(["train", "val", *self.test]))
