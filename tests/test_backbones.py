@@ -34,6 +34,7 @@ def test_configs(name: str, cache: Path) -> None:
     config = compose([f"backbone={name}"])["backbone"]
     assert config["name"].startswith(name.removeprefix("cifar_"))
     options = {**config["trunk"], **({"weights": None} if "weights" in config["trunk"] else {})}
+    options.pop("_convert_", None)
     build = getattr(rga.backbones, options.pop("_target_").removeprefix("rga.backbones."))
     shapes = output_shapes(build(**options), (256, 128))
     stages = [shapes[stage] for stage in config["stages"]]

@@ -249,7 +249,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
 
 
 def test_recorded_runs_have_no_weights() -> None:
-    asked = ["data=market1501_holdout", "backbone=mobilenetv2", "paths.runs=/nonexistent"]
+    asked = ["scale=small", "scale.zero_init_last=false", "paths.runs=/nonexistent"]
     table, shown = fill(load("1"), asked), fill(load("3", kind="figure"), asked, counted="here")
     assert any(entry.recorded for entry in table.entries)
     assert not any(entry.results for entry in shown.entries)

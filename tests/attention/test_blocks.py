@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import rga.attention
@@ -19,7 +20,7 @@ FILES = sorted(path for path in (CONF / "attention").glob("rga_*.yaml"))
 
 
 def build(file: Path) -> nn.Module:
-    options = yaml.safe_load(file.read_text())["block"]
+    options = OmegaConf.to_container(OmegaConf.load(file), resolve=True)["block"]  # type: ignore[call-overload, index]
     assert options.pop("_partial_") is True
     torch.manual_seed(0)
     module, _, name = options.pop("_target_").rpartition(".")

@@ -242,7 +242,7 @@ def test_the_configs(root: Path, name: str, draws: int) -> None:
     assert module.summary["query"]["identities"] == 3
     assert check(name, root).ok
     demo = compose([f"data={name}", "scale=demo"])["data"]
-    assert demo["root"].endswith("demo/cuhk03")
+    assert demo["root"].endswith(f"demo/{name}")
     assert "junk" not in demo["demo"]
 
 

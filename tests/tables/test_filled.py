@@ -127,7 +127,8 @@ def test_a_table_of_our_own_has_no_paper(cache: Path) -> None:
     assert not any(column.of_the_paper for column in filled.columns)
     assert {cell.paper for cell in filled.cells} == {None}
     printed = render(filled, "text")
-    assert "ours: data cifar10, cifar100, network resnet20, 8 epochs at 32 x 32, from scratch\n" in printed
+    source = "data cifar10, cifar100, network resnet20, scale small, 8 epochs at 32 x 32, from scratch"
+    assert f"SMALL: {source}. These compare with each other, NOT with the paper's.\n" in printed
     assert "paper" not in printed.split("\n\n")[1]
 
 

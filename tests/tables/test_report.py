@@ -89,9 +89,7 @@ def test_the_page_has_what_is_recorded_with_its_origin(reported: Path) -> None:
     assert first.startswith("Table 7: a made-up table, 100 % test & no result\n")
     assert second.startswith("Table 7: a made-up table, 100 % test & no result (here: market1501_holdout, tiny)\n")
     assert "- ours: data market1501, network resnet50, scale paper\n" in first
-    assert (
-        "- ours: data market1501_holdout, network tiny, 15 epochs of 8 steps at 128 x 64, weights tiny.pt\n" in second
-    )
+    assert "- ours: data market1501_holdout, network tiny, 600 epochs at 256 x 128, from scratch\n" in second
     assert "| Ours | Baseline | – | – | 70.0 | 75.0 ± 7.1 (2) | +5.0 | 50.0 | 37.5 ± 3.5 (2) | -12.5 |" in first  # noqa: RUF001
     assert "| Ours | Baseline | – | – | 70.0 | – | 50.0 | – | 75.0 ± 7.1 (2) | 37.5 ± 3.5 (2) |" in second  # noqa: RUF001
     for section in (first, second):

@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 import rga.launcher
 from rga.compose import ConfigError
 from rga.runs import Run, find_results, fingerprint
+from rga.runs.identity import VERSION
 from rga.tables import Filled, Table, fill, load
 from rga.tables.record import record as record_words
 from rga.tables.record import record_table
@@ -24,7 +25,7 @@ from rga.tables.run import run_missing
 from rga.tables.store import read_records, record_of, results, thinned
 
 Recorder = Callable[..., Run]
-HOLDOUT = ("data=market1501_holdout", "backbone=tiny")
+HOLDOUT = ("scale=small",)
 
 
 @pytest.fixture
@@ -72,6 +73,8 @@ def test_a_record_is_the_result_without_this_machines_folders(record: Recorder, 
 def test_everything_a_reader_needs_is_kept(tmp_path: Path) -> None:
     config = {"seed": 3, "data": {"name": "x", "root": "/x"}, "paths": {}}
     result = {
+        "version": VERSION,
+        "inputs": {"data": {"train": {"images": 7, "digest": "sha256:0"}}},
         "fingerprint": fingerprint(config),
         "seed": 3,
         "config": config,
@@ -126,7 +129,14 @@ def test_recording_twice_changes_nothing_and_the_order_is_that_of_the_rows(
 
 def test_overrides_that_choose_nothing_are_not_recorded(record: Recorder, table: Table, small_conf: Path) -> None:
     record(*HOLDOUT, "attention=none", rank1=0.5, map=0.5)
-    asked = ["backbone=tiny", "trainer.devices=2", "recipe.epochs=15", "backbone.weights=/x/tiny.pt", "seed=0,1"]
+    asked = [
+        "scale=small",
+        "backbone=tiny",
+        "trainer.devices=2",
+        "recipe.epochs=15",
+        "backbone.weights=/x/tiny.pt",
+        "seed=0,1",
+    ]
     (line,) = take(table, small_conf, *asked, "data=market1501_holdout", f"paths.runs={Path('runs').absolute()}")
     assert line["overrides"] == list(HOLDOUT)
     record("attention=none", rank1=0.5, map=0.5)

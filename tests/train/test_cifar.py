@@ -26,7 +26,13 @@ def test_the_record_says_what_was_done(finished: Path) -> None:
     assert result["metrics"]["error"] < 0.85  # ten classes of drawn pictures
     assert result["data"]["train"] == {"images": 200, "classes": 10}
     assert result["config"]["attention"] == {
-        "block": {"_target_": "rga.attention.RGASC", "_partial_": True, "reduction": 4, "squeeze": 4},
+        "block": {
+            "_target_": "rga.attention.RGASC",
+            "_partial_": True,
+            "reduction": 4,
+            "squeeze": 4,
+            "zero_init_last": True,
+        },
         "after": [1],
     }
 

@@ -22,6 +22,8 @@ from rga.tables.spec import Column
 Format = Literal["text", "md", "latex", "csv", "json"]
 NO_RUN = "\N{EN DASH}"
 NO_NUMBER = NO_RUN  # as the paper prints it
+_CAVEATS = {"demo": "These are NOT results on the paper's data sets."}
+_CAVEAT = "These compare with each other, NOT with the paper's."
 RECORDED = "\N{DAGGER}"
 
 
@@ -48,7 +50,7 @@ def sources(filled: Filled) -> list[str]:
         if scale == "paper":
             lines.append(f"ours: {source}")
         else:
-            lines.append(f"{scale.upper()}: {source}. These are NOT results on the paper's data sets.")
+            lines.append(f"{scale.upper()}: {source}. {_CAVEATS.get(scale, _CAVEAT)}")
     return lines
 
 

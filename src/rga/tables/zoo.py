@@ -50,6 +50,8 @@ def zoo(overrides: Sequence[str] = (), conf: Path = CONF) -> tuple[Table, list[s
     if not names:
         raise ConfigError(f"{chosen[-1]} names no choice of conf/attention")
     task, data = config.task._target_, str(config.hydra.runtime.choices["data"])
+    if "/" in data:  # such as paper/reid, which stands for another choice
+        data = str(config.data.name)
     if task not in METRICS:
         raise ConfigError(f"which metrics of {task} to show is not known: add it to METRICS in {__file__}")
     rows = tuple(Row(name, (f"attention={name}",), ()) for name in dict.fromkeys([BARE, *names]))
