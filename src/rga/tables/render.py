@@ -63,7 +63,7 @@ def _gates(filled: Filled) -> list[str]:
                 rows.setdefault(how, []).append(line.row.name)
     if len(rows) == 1:
         return [f"RGA's gates {how}" for how in rows]
-    return [f"RGA's gates {how} in the rows {', '.join(names)}" for how, names in rows.items()]
+    return [f"RGA's gates {how} in the rows {'; '.join(names)}" for how, names in rows.items()]
 
 
 def _source(filled: Filled) -> str:
