@@ -36,6 +36,12 @@ def affinity(a: Tensor, b: Tensor) -> Tensor:
     return (a @ b).softmax(-1)
 
 
+@torch.fx.wrap
+def times(x: Tensor, weights: Tensor) -> Tensor:
+    """x * weights for weights without a bound; float32 under autocast to float16, which the product may exceed."""
+    return x.float() * weights.float() if _autocast_to_half(x) else x * weights
+
+
 def wide(x: Tensor) -> Tensor:
     """x, in float32 where it is float16."""
     return x.float() if x.dtype == torch.float16 else x

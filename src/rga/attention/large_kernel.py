@@ -1,13 +1,19 @@
 """LKA: the large-kernel attention of the Visual Attention Network."""
 
+import torch.fx
 from torch import Tensor, nn
+
+from rga.attention.half import times
+
+torch.fx.wrap("times")
 
 
 class LKA(nn.Module):
     """Large-kernel attention: x * gate(x), where a weight depends on the 23 x 23 positions around it.
 
     (B, C, H, W) -> the same shape. The gate is W1 (W7 * (W5 * x)): a 5x5 depthwise convolution, a 7x7 depthwise one
-    dilated by 3, a 1x1 convolution, each with a bias. No function bounds it: the weights are any real numbers.
+    dilated by 3, a 1x1 convolution, each with a bias. No function bounds it: the weights are any real numbers, the
+    output is a square of the features, and under autocast to float16 it is float32.
 
     Source: Guo, Lu, Liu, Cheng, Hu, Visual Attention Network, arXiv:2202.09741, section 3.1, with the published
     decomposition of a 21x21 kernel. Nothing differs. The paper's network puts a 1x1 convolution and a GELU before it,
@@ -29,4 +35,4 @@ class LKA(nn.Module):
         return self.mix(self.distant(self.local(x)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x)
+        return times(x, self.gate(x))
