@@ -26,23 +26,23 @@ def reader(name: str) -> Callable[..., Any]:
 def checker(name: str) -> Callable[..., Any]:
     """The check of a data set; DataError where there is no such set, or no check beside its reader."""
     node = _reader(name)
-    node._target_, _ = _beside(node, "check")
+    node._target_, _ = _beside(name, node, "check")
     return _partial(node)
 
 
 def label_ids(name: str) -> list[int]:
     """The numbers that the label files of a set of scenes have for its classes; DataError for other sets."""
-    _, found = _beside(_reader(name), "label_ids")
+    _, found = _beside(name, _reader(name), "label_ids")
     return list(found())
 
 
-def _beside(node: DictConfig, name: str) -> tuple[str, Any]:
-    """What lies beside a reader under a name: its path and itself; DataError where there is nothing."""
-    path = f"{node._target_.rpartition('.')[0]}.{name}"
+def _beside(name: str, node: DictConfig, what: str) -> tuple[str, Any]:
+    """What lies beside the reader of a data set: its path and itself; DataError where there is nothing."""
+    path = f"{node._target_.rpartition('.')[0]}.{what}"
     try:
         return path, get_object(path)
     except Exception as error:  # whatever the import of the module raises
-        raise DataError(f"the reader {node._target_} has no {name}: {path} ({error})") from error
+        raise DataError(f"the reader of {name} has no {what}: {path} ({error})") from error
 
 
 def demo_writer(name: str) -> Callable[..., Any]:
