@@ -10,12 +10,12 @@ from typing import Any
 from rga.errors import ConfigError
 from rga.runs.defaults import DEFAULTS
 
-VERSION = 2  # of the rules below; another one migrates the records (rga.runs.migrate)
+VERSION = 2  # of the rules below; another one migrates the records (rga.tables.migrate)
 
 # Where things lie, how fast they are read and what draws synthetic data: none of it acts on the result. `data.seed`
 # repeats the run's seed, and of the images that are tested together no statistics are taken.
 _BLIND_DATA = {
-    "root", "workers", "cache", "memory", "seed", "download", "test_batch", "demo_writer", "prefetch",
+    "root", "workers", "cache", "memory", "seed", "download", "test_batch", "demo_writer",
 }  # fmt: skip
 # On which devices (the batch is the global one), how fast, how often something is written or validated, and when to
 # stop: a run that was stopped is not finished. All other options of the Trainer count, those of a quick try among them.
@@ -24,7 +24,7 @@ _BLIND_TRAINER = {
     "profiler", "check_val_every_n_epoch", "checkpoint_minutes", "log_every_n_steps", "enable_progress_bar",
     "enable_model_summary", "max_time", "max_steps", "max_epochs",
 }  # fmt: skip
-_NOT_RESULT = {"seed", "paths", "logger", "hydra", "rerun", "objective", "scale"}  # of an override's first word
+_NOT_RESULT = {"seed", "paths", "logger", "hydra", "rerun", "objective"}  # of an override's first word
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 _WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
@@ -54,7 +54,7 @@ def determines_result(key: str) -> bool:
         return first not in _BLIND_DATA
     if top == "trainer":
         return first == "sync_batchnorm" or (bool(rest) and first not in _BLIND_TRAINER)
-    return key.startswith("scale.") or key == "scale" or top not in _NOT_RESULT
+    return top not in _NOT_RESULT
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ What has the last word: the files of the groups < what a network changes of a bl
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,35 +40,36 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def _expect_one_task(config: DictConfig) -> None:
-    task = public_name(str(_raw(config, "task", "_target_") or ""))
+    written = OmegaConf.to_container(config, resolve=False)
+    task = public_name(str(_raw(written, "task", "_target_") or ""))
     if task not in _WORDS:
         return  # a task of the user's own knows what it takes
-    data = _TASKS.get(public_name(str(_raw(config, "data", "_target_") or "")), task)
-    name = _raw(config, "data", "name")
+    data = _TASKS.get(public_name(str(_raw(written, "data", "_target_") or "")), task)
+    name = _raw(written, "data", "name")
     if data != task:
         raise ConfigError(
             f"data={name} is a data set of {_WORDS[data]}, and the task is {_WORDS[task]}. For the data set: "
             f"{_instead(data, f'data={name}')}. For the task: {_instead(task, '')}"
         )
-    recipe = {file: _WORDS[name] for name, file in _files().items()}.get(str(_raw(config, "recipe", "task")))
+    recipe = {file: _WORDS[name] for name, file in _files().items()}.get(str(_raw(written, "recipe", "task")))
     if recipe not in (None, _WORDS[task]):
         raise ConfigError(
             f"the recipe is one for {recipe}, and the task is {_WORDS[task]}. The recipes of the task: {_recipes(task)}"
         )
-    head = _raw(config, "head", "_target_")
+    head = _raw(written, "head", "_target_")
     if task == "Segmentation" and head is None:
         raise ConfigError(f"segmentation needs a head, head=plain, ppm or aspp: {_instead(task, '')}")
     if task != "Segmentation" and head is not None:
         raise ConfigError(f"head={public_name(str(head))} is for segmentation, and the task is {_WORDS[task]}")
 
 
-def _raw(config: DictConfig, group: str, key: str) -> Any:
-    """A value as it is written, not resolved; None where there is none."""
-    node = OmegaConf.to_container(config, resolve=False)
+def _raw(node: Any, group: str, key: str) -> Any:
+    """A value of a config in plain containers; None where there is none."""
     part = node.get(group) if isinstance(node, dict) else None
     return part.get(key) if isinstance(part, dict) else None
 
 
+@cache  # asked at every composition
 def _files() -> dict[str, str]:
     """The file of conf/task by the task's public name."""
     paths = sorted((CONF / "task").glob("*.yaml"))
