@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from rga.compose import ConfigError, compose
 from rga.runs import fingerprint
+from rga.runs.compose import ConfigError, compose
 from rga.tables import available, load
-from rga.tables.places import cells_of
+from rga.tables.cells_of_run import cells_of
 
 GOOD: dict[str, Any] = {
     "title": "T",
