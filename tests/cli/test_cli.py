@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import rga.cli.app
+import rga.training
 from rga.cli.app import app, main
 from rga.data import DataError
 from rga.paths import CONF
@@ -45,7 +46,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> lis
     run.__module__ = "rga.training.loop"
     fake.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "rga.training.loop", fake)
-    monkeypatch.setattr(rga, "train", fake, raising=False)
+    monkeypatch.setattr(rga.training, "loop", fake, raising=False)
     monkeypatch.chdir(tmp_path)
     return calls
 

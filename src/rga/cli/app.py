@@ -40,11 +40,22 @@ class Format(StrEnum):
 
 
 class Bench(StrEnum):
+    """What can be measured; the values of `_BENCHES` are the modules of `rga.bench` that do."""
+
     attention = "attention"
     blocks = "blocks"
     step = "step"
     ranking = "ranking"
     data = "data"
+
+
+_BENCHES = {
+    Bench.attention: "rga_blocks",
+    Bench.blocks: "zoo_blocks",
+    Bench.step: "training_step",
+    Bench.ranking: "ranking_size",
+    Bench.data: "batches",
+}
 
 
 def main() -> None:
@@ -100,15 +111,15 @@ def _explain(words: list[str]) -> list[str]:
 
 def _task(argv: list[str]) -> Any:
     """`rga.training.loop.run` under the command line as given, which Lightning repeats to start further processes."""
-    from rga.training import loop as trainer
+    from rga.training import loop
 
-    @functools.wraps(trainer.run)
+    @functools.wraps(loop.run)
     def task(config: Any) -> Any:
         from hydra.errors import CompactHydraException
 
         try:
             with _argv(argv):
-                return trainer.run(config)
+                return loop.run(config)
         except Exception as error:
             if os.environ.get("RGA_DEBUG") or not _for_the_user(error):
                 raise
@@ -291,5 +302,5 @@ app.command()(weights_commands.predict)
 def bench(context: typer.Context, name: Annotated[Bench, typer.Argument(help="What to measure.")]) -> None:
     """Measure speed and memory on this machine (rga bench NAME --help)."""
     measure = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    measure.command()(importlib.import_module(f"rga.bench.{name.value}").main)
+    measure.command()(importlib.import_module(f"rga.bench.{_BENCHES[name]}").main)
     measure(args=context.args, prog_name=f"rga bench {name.value}")

@@ -448,7 +448,7 @@ def test_killed_and_resumed(root: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from rga.data import cuhk03
+from rga.data.reid import cuhk03
 def write_bytes(path, data):
     with path.open("wb") as file:
         file.write(data[:10])

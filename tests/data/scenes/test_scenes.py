@@ -252,7 +252,8 @@ def test_reading_checking_and_drawing_need_no_torch(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from rga.data import check, demo
+from rga.data import check
+from rga.data.demo import writers
 root = writers.write_cityscapes({str(tmp_path / "set")!r}, train=1, val=1, size=32)
 assert check("cityscapes", root).ok and not check("camvid", root).ok
 assert "torch" not in sys.modules
