@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from metrics import textbook
 from rga.bench import ranking_size
 from rga.data.reid.msmt17 import PUBLISHED
 from rga.metrics import evaluate_ranking
-
-from . import textbook
 
 
 def test_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
