@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 
 from rga.errors import ConfigError
+from rga.files import write_atomically
 from rga.paths import CONF
-from rga.runs import write_atomically
 from rga.runs.settings import resolved
 
 _GENERATIONS = 8  # how many states of the config files the cache remembers

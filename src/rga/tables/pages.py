@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
+from rga.files import write_atomically
 from rga.paths import CONF
-from rga.runs import write_atomically
 from rga.runs.compose import ConfigError
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, Filled, Line, fill, override_key
