@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from rga.cli.app import app
-from rga.data import DataError, decoding
+from rga.data import decoding
+from rga.errors import ConfigError, DataError
 from rga.inference import extraction as extraction
 from rga.inference.extraction import extract, read
 from rga.inference.features import Extractor, find
 from rga.inference.searching import draw, search
 from rga.inference.trained import load
 from rga.runs import FolderBusyError, locked
-from rga.runs.compose import ConfigError
 from rga.tasks import ReID
 from untrained import CIFAR, SMALL, write_run
 

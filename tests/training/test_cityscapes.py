@@ -9,12 +9,11 @@ import pytest
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as script
 from PIL import Image
 
-from rga.data import DataError
 from rga.data.scenes import cityscapes
+from rga.errors import ConfigError, DataError
 from rga.inference.evaluation import evaluate
 from rga.inference.prediction import predict
 from rga.inference.trained import load
-from rga.runs.compose import ConfigError
 from training import command as cli
 from training.command import CIFAR, SCENES, kill_after_a_checkpoint, only_result, what_counts
 

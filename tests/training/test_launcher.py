@@ -249,7 +249,7 @@ def test_other_launchers_serve_a_table_too(conf: Path, capfd: pytest.CaptureFixt
 
 
 def test_an_unknown_launcher_is_named(conf: Path) -> None:
-    from rga.runs.compose import ConfigError
+    from rga.errors import ConfigError
     from rga.tables import fill, load
     from rga.tables.missing import run_missing
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from rga.data import decoding, registry
-from rga.data.base import DataError, Sample, cameras, identities
+from rga.data.base import Sample, cameras, identities
 from rga.data.marker import recorded
 from rga.data.progress import watched
+from rga.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -13,7 +13,6 @@ from rga.errors import DataError
 __all__ = [
     "IGNORED",
     "UNKNOWN",
-    "DataError",
     "ImageSplit",
     "LabelledImages",
     "Sample",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rga.data.base import DataError
+from rga.errors import DataError
 
 
 def load(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:

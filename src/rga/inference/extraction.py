@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from rga.data import DataError
 from rga.data.progress import watched
+from rga.errors import DataError
 from rga.files import atomic_file
 from rga.inference.features import Extractor, find
 from rga.runs import locked

@@ -12,9 +12,10 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rga.data import DataError, decoding
+from rga.data import decoding
 from rga.data.reid.augment import Normalize
 from rga.data.reid.image_store import threads
+from rga.errors import DataError
 from rga.inference.trained import Trained
 from rga.tasks import ReID
 from rga.training.speed import tune

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rga.errors import ConfigError
 from rga.runs import fingerprint
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 from rga.tables.spec import available, load
 
 

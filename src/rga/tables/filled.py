@@ -16,9 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs import determines_result, fingerprint
-from rga.runs.compose import ConfigError, compose, prepare
+from rga.runs.compose import compose, prepare
 from rga.runs.inputs import InputsError, disagreement
 from rga.tables.conditions import Setting
 from rga.tables.recorded import Record, read_records, results

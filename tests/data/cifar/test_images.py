@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rga.data import DataError, ImageData, ImageSplit, LabelledImages
+from rga.data import ImageData, ImageSplit, LabelledImages
 from rga.data.cifar.binary import CIFAR10
 from rga.data.cifar.crops import Crops
 from rga.data.cifar.image_data import channel_statistics
 from rga.data.demo import writers
+from rga.errors import DataError
 
 SIDE = 8
 

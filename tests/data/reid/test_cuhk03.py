@@ -26,10 +26,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from rga.data import DataError, ReIDData, Sample, check
+from rga.data import ReIDData, Sample, check
 from rga.data.base import identities
 from rga.data.demo import cuhk03_mat
 from rga.data.reid import cuhk03, cuhk03_extract
+from rga.errors import DataError
 from rga.files import atomic_file
 from rga.runs.compose import compose
 

@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rga.data import DataError, check
+from rga.data import check
 from rga.data.base import cameras, identities
 from rga.data.demo import writers
 from rga.data.marker import MARKER
 from rga.data.reid import dukemtmc
+from rga.errors import DataError
 
 NAMES = {
     "bounding_box_train": ["0001_c2_f0046182.jpg", "0001_c8_f0046302.jpg", "7140_c1_f0000009.jpg"],

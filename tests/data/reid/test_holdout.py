@@ -9,9 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from rga.cli.app import app
-from rga.data import DataError, check
+from rga.data import check
 from rga.data.demo import writers
 from rga.data.reid import holdout, market1501
+from rga.errors import DataError
 
 PARTS = ("bounding_box_train", "query", "bounding_box_test")
 

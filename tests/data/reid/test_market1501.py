@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rga.data import DataError
 from rga.data.reid import market1501
+from rga.errors import DataError
 
 NAMES = {
     "bounding_box_train": ["0002_c1s1_000451_03.jpg", "0002_c2s1_000451_01.jpg", "0007_c6s4_000001_00.jpg"],

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rga.data import DataError, check
+from rga.data import check
 from rga.data.base import cameras, identities
 from rga.data.demo import writers
 from rga.data.marker import MARKER
 from rga.data.reid import msmt17
+from rga.errors import DataError
 
 # As in the data set: lists out of order, names that end in `_ex`, the validation list with the training's numbers.
 LISTS = {

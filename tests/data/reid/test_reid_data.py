@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from rga.data import DataError, ReIDAugment, ReIDData
+from rga.data import ReIDAugment, ReIDData
 from rga.data.demo import writers
 from rga.data.reid import market1501
 from rga.data.sampler import Draw
+from rga.errors import DataError
 
 SIZE = (96, 48)
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rga.data import DataError, check
+from rga.data import check
 from rga.data.demo import writers
 from rga.data.marker import MARKER
 from rga.data.scenes import annotated, camvid, cityscapes
+from rga.errors import DataError
 
 IMAGES, LABELS = "leftImg8bit/train/demo", "gtFine/train/demo"
 

@@ -15,10 +15,11 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from rga.data import DataError, SceneData
+from rga.data import SceneData
 from rga.data.demo import writers
 from rga.data.scenes import camvid, cityscapes
 from rga.data.scenes.stream import Stream
+from rga.errors import DataError
 from rga.paths import CONF
 
 COUNTS = {"train": 7, "val": 5, "test": 3}

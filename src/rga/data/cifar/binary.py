@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from rga.data import archive, audit
-from rga.data.base import DataError, ImageSplit, LabelledImages
+from rga.data.base import ImageSplit, LabelledImages
 from rga.data.marker import recorded
+from rga.errors import DataError
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rga.data.base import DataError, ImageSplit, LabelledImages
+from rga.data.base import ImageSplit, LabelledImages
 from rga.data.cifar.crops import Crops
 from rga.data.module import DataModule
 from rga.data.reid.augment import Normalize
 from rga.data.sampler import generator
+from rga.errors import DataError
 from rga.runs.inputs import Index
 
 Batch = dict[str, Tensor]

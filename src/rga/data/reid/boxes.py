@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rga.data import audit
-from rga.data.base import DataError, Sample, Split, identities, shorten
+from rga.data.base import Sample, Split, identities, shorten
+from rga.errors import DataError
 
 TRAIN, QUERY, GALLERY = PARTS = ("bounding_box_train", "query", "bounding_box_test")
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from rga.data import audit
-from rga.data.base import DataError, Sample, Split, cameras, identities, shorten
+from rga.data.base import Sample, Split, cameras, identities, shorten
 from rga.data.reid import cuhk03_extract, cuhk03_lists, cuhk03_raw
 from rga.data.reid.cuhk03_lists import KINDS, PARTS, PUBLISHED, Lists
+from rga.errors import DataError
 
 FOLDER = "cuhk03"
 RELEASE = "cuhk03_release"

@@ -14,11 +14,12 @@ from typing import Any
 
 from PIL import Image
 
-from rga.data.base import DataError, shorten
+from rga.data.base import shorten
 from rga.data.progress import watched
 from rga.data.reid import cuhk03_lists, cuhk03_raw
 from rga.data.reid.cuhk03_lists import Lists
 from rga.data.reid.cuhk03_raw import RawFile
+from rga.errors import DataError
 from rga.files import atomic_file
 
 

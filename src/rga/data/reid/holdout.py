@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 from rga.data import registry
-from rga.data.base import DataError, Sample, Split, identities
+from rga.data.base import Sample, Split, identities
 from rga.data.progress import watched
 from rga.data.reid.boxes import GALLERY, PARTS, QUERY, TRAIN
+from rga.errors import DataError
 
 
 def write(name: str, root: str | Path, out: str | Path) -> dict[str, list[Sample]]:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rga.data import decoding
-from rga.data.base import DataError
 from rga.data.progress import watched
+from rga.errors import DataError
 from rga.files import atomic_file
 
 _FORMAT = 1  # raise it when the bytes of a stored image change

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rga.data import audit
-from rga.data.base import DataError, Sample, Split, shorten
+from rga.data.base import Sample, Split, shorten
+from rga.errors import DataError
 
 LISTS = TRAIN, VAL, QUERY, GALLERY = "list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"
 

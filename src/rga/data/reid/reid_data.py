@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rga.data import decoding
-from rga.data.base import DataError, Sample, Split, identities
+from rga.data.base import Sample, Split, identities
 from rga.data.module import DataModule
 from rga.data.reid.augment import ReIDAugment
 from rga.data.reid.image_store import ImageStore, cached_file
 from rga.data.sampler import Draw, IdentityBatches, Share, generator
+from rga.errors import DataError
 from rga.runs.inputs import Index
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rga.data import audit, decoding
-from rga.data.base import IGNORED, UNKNOWN, Colour, DataError, Scene, SceneSplit, shorten
+from rga.data.base import IGNORED, UNKNOWN, Colour, Scene, SceneSplit, shorten
+from rga.errors import DataError
 
 Pixels = NDArray[np.uint8]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from rga.data import audit
-from rga.data.base import IGNORED, UNKNOWN, DataError, Scene, SceneSplit, shorten
+from rga.data.base import IGNORED, UNKNOWN, Scene, SceneSplit, shorten
 from rga.data.scenes import annotated
+from rga.errors import DataError
 
 NAME = "camvid"
 PARTS = ("train", "val", "test")

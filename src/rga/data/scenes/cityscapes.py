@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from rga.data import audit
-from rga.data.base import IGNORED, UNKNOWN, DataError, Scene, SceneSplit
+from rga.data.base import IGNORED, UNKNOWN, Scene, SceneSplit
 from rga.data.scenes import annotated
+from rga.errors import DataError
 
 NAME = "cityscapes"
 IMAGES, LABELS = "leftImg8bit", "gtFine"

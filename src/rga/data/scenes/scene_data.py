@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rga.data.base import DataError, Scene, SceneSplit
+from rga.data.base import Scene, SceneSplit
 from rga.data.module import DataModule
 from rga.data.reid.augment import Normalize
 from rga.data.sampler import Draw, Share, generator
 from rga.data.scenes import annotated
 from rga.data.scenes.stream import Stream
 from rga.data.scenes.windows import Windows
+from rga.errors import DataError
 from rga.runs.inputs import Index
 
 Pixels = NDArray[np.uint8]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DistributedSampler
 
-from rga.data.base import DataError
 from rga.data.sampler import Draw, generator
+from rga.errors import DataError
 
 
 class Stream(DistributedSampler[Draw]):
