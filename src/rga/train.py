@@ -183,7 +183,9 @@ def _trainer_settings(config: DictConfig) -> dict[str, Any]:
     settings = {str(option): value for option, value in config.trainer.items()}
     if "max_epochs" in settings:
         raise ConfigError("trainer.max_epochs: how many epochs a run has is recipe.epochs")
-    if settings.get("fast_dev_run") or settings.get("limit_test_batches") not in (None, 1.0):
+    limit = settings.get("limit_test_batches")
+    whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1, without the point, is one batch
+    if settings.get("fast_dev_run") or not whole:
         raise ConfigError("a test on some batches is no result: for a quick try use scale=demo or limit_train_batches")
     return settings
 
