@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
-from rga.data.sampler import generator
+from rga.data.sampler import expect_shares, generator
 from rga.runs.inputs import Index
 
 
@@ -57,6 +57,16 @@ class DataModule(LightningDataModule):
     def index(self) -> Index:
         """What the set holds by content, to tell it from another one under the same name (after `prepare_data`)."""
         raise NotImplementedError
+
+    @property
+    def global_batch(self) -> tuple[int, str, str]:
+        """Its size, what it consists of, and the setting."""
+        raise NotImplementedError
+
+    def expect_shares(self, processes: int, nodes: int = 1) -> None:
+        """See, before anything is read, that the processes can share a batch; ConfigError where they cannot."""
+        size, what, setting = self.global_batch
+        expect_shares(size, processes, what, setting, nodes=nodes)
 
     def process(self) -> tuple[int, int]:
         """The rank of this process, and how many there are."""

@@ -82,6 +82,10 @@ class ReIDData(DataModule):
         self._split: Split | None = None
         self._train: TrainImages | None = None
 
+    @property
+    def global_batch(self) -> tuple[int, str, str]:
+        return self.identities, "identities", "recipe.identities"
+
     def prepare_data(self) -> None:
         """Write the demo data where they are wanted, and stop here, in one process, where the data are not as expected.
 

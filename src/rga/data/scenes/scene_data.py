@@ -87,6 +87,10 @@ class SceneData(DataModule):
         self.colours: Pixels = np.empty((0, 3), np.uint8)
         self._split: SceneSplit | None = None
 
+    @property
+    def global_batch(self) -> tuple[int, str, str]:
+        return self.batch, "images", "recipe.batch"
+
     def prepare_data(self) -> None:
         """Write the demo data where they are wanted, and stop here where the data are not as expected.
 
