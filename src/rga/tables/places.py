@@ -5,6 +5,7 @@ from typing import Any
 
 from rga.compose import ConfigError, compose
 from rga.runs import fingerprint
+from rga.runs.identity import public_name
 from rga.tables.spec import available, load
 
 
@@ -23,16 +24,22 @@ def cells_of(config: Mapping[str, Any]) -> list[str]:
         for row in table.rows:
             for column in columns:
                 own = table.runnable(row, column)
-                if own is not None and _composes_to(wanted, (*own, f"scale={scale}")):
+                if own is not None and _composes_to(config, wanted, (*own, f"scale={scale}")):
                     found.append(f"table {name}: {row.name}, {column.name}")
     return found
 
 
-def _composes_to(wanted: str, overrides: tuple[str, ...]) -> bool:
+def _composes_to(config: Mapping[str, Any], wanted: str, overrides: tuple[str, ...]) -> bool:
     try:
-        return _place(compose(overrides)) == wanted
+        blocks = {_block(config), _block(compose(overrides, resolve=False))} - {None}
+        return len(blocks) < 2 and _place(compose(overrides)) == wanted  # resolving takes ten times as long
     except ConfigError:
         return False  # `rga table` tells of it
+
+
+def _block(config: Mapping[str, Any]) -> str | None:
+    block = (config.get("attention") or {}).get("block")
+    return public_name(str(block["_target_"])) if block else None
 
 
 def _place(config: Mapping[str, Any]) -> str:
