@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from rga.compose import ConfigError, compose
 from rga.runs import fingerprint
 from rga.runs.identity import public_name
+from rga.runs.settings import resolved
 from rga.tables.spec import available, load
 
 
@@ -31,8 +34,10 @@ def cells_of(config: Mapping[str, Any]) -> list[str]:
 
 def _composes_to(config: Mapping[str, Any], wanted: str, overrides: tuple[str, ...]) -> bool:
     try:
-        blocks = {_block(config), _block(compose(overrides, resolve=False))} - {None}
-        return len(blocks) < 2 and _place(compose(overrides)) == wanted  # resolving takes ten times as long
+        theirs = compose(overrides, resolve=False)
+        if len({_block(config), _block(theirs)} - {None}) == 2:
+            return False  # most rows: what follows takes ten times as long
+        return _place(resolved(OmegaConf.create(theirs))) == wanted
     except ConfigError:
         return False  # `rga table` tells of it
 
