@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from rga.runs.compose import compose
-from rga.training.loop import run
 from train.command import CIFAR, SCENES, SMALL
 
 from rga.errors import ConfigError
+from rga.runs.compose import compose
+from rga.training.loop import run
 
 
 def refused(folder: Path, *overrides: str) -> str:
