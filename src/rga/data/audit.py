@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from rga.data import pictures, registry
-from rga.data.base import DataError, Sample, cameras, identities
+from rga.data import matches, pictures, registry
+from rga.data.base import DataError, Sample, Split, cameras, identities
 from rga.data.marker import recorded
 from rga.data.progress import watched
 
@@ -39,7 +39,7 @@ class Report:
         rows: the parts.
         source: where the expected counts come from.
         problems: what is wrong beside the counts, a line each.
-        note: what whoever uses the set should know.
+        notes: what whoever uses the set should know, a line each.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     source: str = ""
     problems: list[str] = field(default_factory=list)
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -71,8 +71,7 @@ class Report:
             lines.append(f"the counts are those of {self.source}")
         elif self.rows:
             lines.append("there are no published counts to compare these with")
-        lines += [self.note] if self.note else []
-        lines += self.problems
+        lines += [*self.notes, *self.problems]
         lines.append("all is well" if self.ok else "not all is well")
         return "\n".join(lines)
 
@@ -117,24 +116,29 @@ def people(
     name: str,
     root: Path,
     folder: Path,
+    split: Split,
     parts: Mapping[str, Sequence[Sample]],
     published: Mapping[str, Sequence[int]],
     problems: Sequence[str] = (),
-    note: str = "",
+    notes: Sequence[str] = (),
 ) -> Report:
     """The report of a re-identification set: images, identities and cameras of each part, every picture decoded.
 
     Args:
-        name, root, note: see `Report`.
+        name, root: see `Report`.
         folder: where the set lies, see `rows`.
-        parts: the pictures of each part.
+        split: what the reader gives.
+        parts: the pictures of each row.
         published: the counts of each part; empty where nothing is known.
         problems: what else is wrong, before what the decoding finds.
+        notes: what else there is to say.
     """
     found = {part: (len(samples), len(identities(samples)), len(cameras(samples))) for part, samples in parts.items()}
     counted, source = rows(folder, found, published)
     broken = unreadable(sample.path for samples in parts.values() for sample in samples)
-    return Report(name, root, ("images", "identities", "cameras"), counted, source, [*problems, *broken], note)
+    columns = ("images", "identities", "cameras")
+    problems, notes = [*problems, *matches.problems(split), *broken], [*notes, *matches.notes(split)]
+    return Report(name, root, columns, counted, source, problems, notes)
 
 
 def unreadable(paths: Iterable[Path]) -> list[str]:

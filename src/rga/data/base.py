@@ -22,6 +22,7 @@ __all__ = [
     "Split",
     "cameras",
     "identities",
+    "in_words",
     "shorten",
 ]
 
@@ -113,6 +114,15 @@ def identities(samples: Iterable[Sample]) -> list[int]:
 def cameras(samples: Iterable[Sample]) -> list[int]:
     """The different cameras, sorted."""
     return sorted({sample.camera for sample in samples})
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """The counts of a part, such as `40 images, 9 identities`; and how many queries counted, where not all did."""
+    told = {what: f"{count:,} {what}" for what, count in counts.items() if what != "counted"}
+    counted = counts.get("counted")
+    if counted is not None and counted != counts["images"]:
+        told["images"] += f" ({counted:,} counted, the others have no match in another camera)"
+    return ", ".join(told.values())
 
 
 def shorten(names: list[str], most: int = 5) -> str:

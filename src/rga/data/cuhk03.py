@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from rga.data import audit, cuhk03_extract, cuhk03_lists, cuhk03_raw
+from rga.data import audit, cuhk03_extract, cuhk03_lists, cuhk03_raw, matches
 from rga.data.base import DataError, Sample, Split, cameras, identities, shorten
 from rga.data.cuhk03_lists import KINDS, PARTS, PUBLISHED, Lists
 
@@ -62,7 +62,9 @@ def check(root: str | Path, name: str, kind: Kind, protocol: Protocol = "new", s
     published = {f"{kind} {part}": expected for part, expected in PUBLISHED[kind].items()}
     rows, source = audit.rows(files.folder, counts, published)
     rows = [replace(row, part=row.part.removeprefix(lead)) for row in rows]
-    return audit.Report(name, Path(root), ("images", "identities", "cameras"), rows, source, files.damaged())
+    problems = [*matches.problems(found), *files.damaged()]
+    columns = ("images", "identities", "cameras")
+    return audit.Report(name, Path(root), columns, rows, source, problems, matches.notes(found))
 
 
 def locate(root: str | Path) -> Path:

@@ -47,7 +47,7 @@ def check(root: str | Path, name: str = NAME) -> audit.Report:
     split, strangers = _scan(root)
     parts = {"train": split.train, "query": split.query, "gallery": split.gallery}
     folder, published = _LAYOUT.locate(root), PUBLISHED if name == NAME else {}
-    return audit.people(name, Path(root), folder, parts, published, boxes.problems(split, strangers), _NOTE)
+    return audit.people(name, Path(root), folder, split, parts, published, boxes.problems(split, strangers), [_NOTE])
 
 
 def _scan(root: str | Path) -> tuple[Split, list[Path]]:

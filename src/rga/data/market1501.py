@@ -61,7 +61,9 @@ def check(root: str | Path, name: str = NAME) -> audit.Report:
     """What `rga data check` says; sets in this layout with another name are not compared with the published counts."""
     split, strangers = scan(root)
     published = PUBLISHED if name == NAME else {}
-    return audit.people(name, Path(root), locate(root), parts(split), published, boxes.problems(split, strangers))
+    return audit.people(
+        name, Path(root), locate(root), split, parts(split), published, boxes.problems(split, strangers)
+    )
 
 
 def parts(split: Split) -> dict[str, list[Sample]]:

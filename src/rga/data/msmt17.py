@@ -82,7 +82,7 @@ class MSMT17:
             if twice := [picture for picture, count in times.items() if count > 1]:
                 problems.append(f"{part}: {len(twice)} pictures are named more than once: {shorten(twice)}")
         published = PUBLISHED if name in ("", self.name) else {}
-        return audit.people(name or self.name, Path(root), self.locate(root), parts, published, problems)
+        return audit.people(name or self.name, Path(root), self.locate(root), split, parts, published, problems)
 
     def locate(self, root: str | Path) -> Path:
         """The folder with the lists and the two folders of pictures: `root` itself or `title` in it."""

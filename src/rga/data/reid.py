@@ -1,5 +1,6 @@
 """The data module of person re-identification, for every data set that has a reader."""
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rga.data import pictures
+from rga.data import matches, pictures
 from rga.data.augment import ReIDAugment
 from rga.data.base import DataError, Sample, Split, identities
 from rga.data.module import DataModule
 from rga.data.sampler import Draw, IdentityBatches, Share, generator
 from rga.data.store import ImageStore, cached_file
 from rga.runs.inputs import Index
+
+log = logging.getLogger("rga")
 
 
 class ReIDData(DataModule):
@@ -48,7 +51,7 @@ class ReIDData(DataModule):
 
     Attributes:
         num_classes: identities in the training part (after `setup`).
-        summary: images and identities of each part (after `setup`).
+        summary: images and identities of each part, and how many queries count (after `setup`).
         gallery_draws: see `Split` (after `setup`).
     """
 
@@ -85,10 +88,12 @@ class ReIDData(DataModule):
         """Write the demo data where they are wanted, and stop here, in one process, where the data are not as expected.
 
         Raises:
-            DataError: see the reader; also, to train, a training part with fewer identities than a batch needs.
+            DataError: see the reader; also, no query has a match, or, to train, the training part has fewer identities
+                than a batch needs.
         """
         self.write_demo()
         split = self.split()
+        matches.verify(split, self.root)
         if self.trainer is not None and self.trainer.state.fn == "test":
             return
         present = len(identities(split.train))
@@ -109,6 +114,9 @@ class ReIDData(DataModule):
             part: {"images": len(samples), "identities": len(identities(samples))}
             for part, samples in (("train", split.train), ("query", split.query), ("gallery", split.gallery))
         }
+        self.summary["query"]["counted"] = len(split.query) - len(matches.unmatched(split.query, split.gallery))
+        for note in matches.notes(split):
+            log.info("%s", note)
         if stage in (None, "fit") and self._train is None:
             labels = {identity: label for label, identity in enumerate(names)}
             store = ImageStore([sample.path for sample in split.train], self.size, self.cache, self.memory)
