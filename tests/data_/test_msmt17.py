@@ -170,7 +170,7 @@ def test_check(drawn: Path, tmp_path: Path) -> None:
     text = str(check("msmt17_v2", copy))
     assert "!= 32,621" in text
     assert "!= 82,161" in text
-    assert f"cannot read the picture {broken}" in text
+    assert f"cannot read the image {broken}" in text
     assert "train: 6 pictures are named more than once: 0000/0000_" in text
     assert "not all is well" in text
     assert "the folder mask_train_v2" in str(check("msmt17_v1", copy))

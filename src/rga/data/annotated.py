@@ -78,7 +78,7 @@ def load(scene: Scene, lookup: Pixels, painted: Mapping[Colour, int] | None = No
         DataError: a file cannot be decoded, the two have different sizes, or a label has a number or a colour that does
             not exist.
     """
-    image, label = pictures.load(scene.image), labels(scene.label, lookup, painted)
+    image, label = pictures.load(scene.image, labelled=True), labels(scene.label, lookup, painted)
     if image.shape[:2] != label.shape:
         raise DataError(
             f"{scene.image} is {image.shape[0]} x {image.shape[1]} (height x width), "
@@ -130,6 +130,9 @@ def _decode(path: Path) -> tuple[NDArray[Any], list[Colour]]:
     """The numbers of a label's pixels, (H, W), or their colours, (H, W, 3); and the palette, if it has one."""
     try:
         with Image.open(path) as file:
+            file.load()
+            if pictures.orientation(file) != 1:
+                raise ValueError("EXIF says that it is to be turned or mirrored: remove that")
             values = file.getpalette("RGB") or [] if file.mode == "P" else []
             found = np.asarray(file.convert("RGB") if file.mode in ("RGB", "RGBA") else file)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that Pillow's readers raise
