@@ -9,6 +9,7 @@ from PIL import Image
 
 from rga.data import DataError, ReIDAugment, ReIDData, demo, market1501
 from rga.data.sampler import Draw
+from rga.errors import ConfigError
 
 SIZE = (96, 48)
 
@@ -153,6 +154,12 @@ def test_stops_before_training(tmp_path: Path, market: Path) -> None:
         data(market, augment=ReIDAugment((64, 32)))
     with pytest.raises(ValueError, match="demo_writer"):
         data(market, demo={})
+
+
+@pytest.mark.parametrize("option", ["identities", "images"])
+def test_a_batch_without_triplets(market: Path, option: str) -> None:
+    with pytest.raises(ConfigError, match=f"recipe.{option}=1: the triplet loss compares"):
+        data(market, **{option: 1})
 
 
 class Recorder(lightning.LightningModule):

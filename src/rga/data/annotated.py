@@ -10,6 +10,7 @@ from PIL import Image
 
 from rga.data import audit, pictures
 from rga.data.base import IGNORED, UNKNOWN, Colour, DataError, Scene, SceneSplit, shorten
+from rga.data.listing import left_out
 
 Pixels = NDArray[np.uint8]
 
@@ -211,4 +212,4 @@ def check(
                 problems.append(str(error))
     found |= {part: (0, 0) for part in published if part not in found}  # a part that is not there
     rows, source = audit.rows(folder, found, published)
-    return audit.Report(name, root, ("images", "classes"), rows, source, problems)
+    return audit.Report(name, root, ("images", "classes"), rows, source, problems, left_out(folder, split.others))

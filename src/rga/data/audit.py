@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from rga.data import matches, pictures, registry
 from rga.data.base import DataError, Sample, Split, cameras, identities
+from rga.data.listing import left_out
 from rga.data.marker import recorded
 from rga.data.progress import watched
 
@@ -137,8 +138,14 @@ def people(
     counted, source = rows(folder, found, published)
     broken = unreadable(sample.path for samples in parts.values() for sample in samples)
     columns = ("images", "identities", "cameras")
-    problems, notes = [*problems, *matches.problems(split), *broken], [*notes, *matches.notes(split)]
+    problems, notes = [*problems, *matches.problems(split), *broken], [*notes, *said_of(split, folder)]
     return Report(name, root, columns, counted, source, problems, notes)
+
+
+def said_of(split: Split, folder: Path) -> list[str]:
+    """What whoever uses a re-identification set should know: which files and which queries do not count."""
+    lines = [] if split.train else ["there is no training part: the set can be tested on, not trained on"]
+    return [*lines, *left_out(folder, split.others), *matches.notes(split)]
 
 
 def unreadable(paths: Iterable[Path]) -> list[str]:

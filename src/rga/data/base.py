@@ -39,7 +39,8 @@ class Sample(NamedTuple):
 class Split:
     """A re-identification data set, every list in the order of the file names.
 
-    `ignored` holds the pictures that the protocol leaves out: they are listed so that a check can count them.
+    `ignored` holds the pictures that the protocol leaves out, and `others` the files in its folders that are no
+    pictures by their names: they are listed so that they can be counted and named. `train` may be empty, for a test.
     `gallery_draws`, where it is not 0: the ranks are those in galleries of one picture of each identity, drawn so often
     (`rga.metrics.single_gallery_shot`).
     """
@@ -48,6 +49,7 @@ class Split:
     query: list[Sample]
     gallery: list[Sample]
     ignored: list[Sample] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list, kw_only=True)
     gallery_draws: int = field(default=0, kw_only=True)
 
 
@@ -96,6 +98,7 @@ class SceneSplit:
         lookup: (256,) uint8, from a number in a label's file to 0 .. K - 1, `IGNORED` or `UNKNOWN`.
         painted: from the colour in a label's file to 0 .. K - 1 or `IGNORED`, where labels may be painted.
         mistake: numbers of another code, and what to say of label files that hold no others.
+        others: files in its folders that are not read.
     """
 
     parts: dict[str, list[Scene]]
@@ -104,6 +107,7 @@ class SceneSplit:
     lookup: NDArray[np.uint8]
     painted: Mapping[Colour, int] | None = None
     mistake: tuple[frozenset[int], str] | None = None
+    others: list[Path] = field(default_factory=list)
 
 
 def identities(samples: Iterable[Sample]) -> list[int]:

@@ -18,6 +18,7 @@ from typing import Literal
 from rga.data import audit, cuhk03_extract, cuhk03_lists, cuhk03_raw, matches
 from rga.data.base import DataError, Sample, Split, cameras, identities, shorten
 from rga.data.cuhk03_lists import KINDS, PARTS, PUBLISHED, Lists
+from rga.data.listing import left_out, listing, places
 
 FOLDER = "cuhk03"
 RELEASE = "cuhk03_release"
@@ -64,16 +65,22 @@ def check(root: str | Path, name: str, kind: Kind, protocol: Protocol = "new", s
     rows = [replace(row, part=row.part.removeprefix(lead)) for row in rows]
     problems = [*matches.problems(found), *files.damaged()]
     columns = ("images", "identities", "cameras")
-    return audit.Report(name, Path(root), columns, rows, source, problems, matches.notes(found))
+    named = {*files.lists.names}
+    unnamed = [picture for picture in listing(files.images).images if picture not in named]
+    notes = [
+        *left_out(files.images, unnamed, f"not named by {files.lists.path.name}"),
+        *audit.said_of(found, files.folder),
+    ]
+    return audit.Report(name, Path(root), columns, rows, source, problems, notes)
 
 
 def locate(root: str | Path) -> Path:
     """The folder of the layout: `root` itself or `cuhk03` in it."""
-    root = Path(root).expanduser()
     lists, images = ([name(kind) for kind in KINDS] for name in (cuhk03_lists.file_name, cuhk03_extract.folder_name))
-    for folder in (root, root / FOLDER):
+    for folder in places(root, [FOLDER]):
         if any((folder / name).exists() for name in (RELEASE, cuhk03_raw.FILE, *lists, *images)):
             return folder
+    root = Path(root).expanduser()
     raise DataError(
         f"no CUHK03 in {root.absolute()}: expected {RELEASE}/{cuhk03_raw.FILE} and the lists {' and '.join(lists)} "
         f"there, or in {FOLDER} below it" + ("" if root.is_dir() else " (the folder does not exist)")

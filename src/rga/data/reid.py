@@ -17,6 +17,7 @@ from rga.data.base import DataError, Sample, Split, identities
 from rga.data.module import DataModule
 from rga.data.sampler import Draw, IdentityBatches, Share, generator
 from rga.data.store import ImageStore, cached_file
+from rga.errors import ConfigError
 from rga.runs.inputs import Index
 
 log = logging.getLogger("rga")
@@ -90,12 +91,21 @@ class ReIDData(DataModule):
         Raises:
             DataError: see the reader; also, no query has a match, or, to train, the training part has fewer identities
                 than a batch needs.
+            ConfigError: batches without triplets.
         """
         self.write_demo()
         split = self.split()
         matches.verify(split, self.root)
         if self.trainer is not None and self.trainer.state.fn == "test":
             return
+        for name, count in (("identities", self.identities), ("images", self.images)):
+            if count < 2:
+                raise ConfigError(
+                    f"recipe.{name}={count}: the triplet loss compares an image with another one of the same identity "
+                    "and with one of another: identities and images of each are at least 2"
+                )
+        if not split.train:
+            raise DataError(f"{self.root} has no training part: it can be tested on (rga test), not trained on")
         present = len(identities(split.train))
         if present < self.identities:
             raise DataError(
@@ -110,6 +120,7 @@ class ReIDData(DataModule):
         split = self.split()
         names = identities(split.train)
         self.num_classes, self.gallery_draws = len(names), split.gallery_draws
+        self.say_left_out(split.others)
         self.summary = {"name": self.name} | {
             part: {"images": len(samples), "identities": len(identities(samples))}
             for part, samples in (("train", split.train), ("query", split.query), ("gallery", split.gallery))
