@@ -3,6 +3,7 @@
 import logging
 import pickle
 import re
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,14 @@ def read_checkpoint(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if refused := re.search(r"(?:GLOBAL|to call|class) ([\w.]+\.\w+)", str(error)):
+            program = (
+                f"import torch; file = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
+                "torch.save({'state_dict': file['state_dict']}, 'converted.pth.tar')"
+            )
             raise ValueError(
                 f"{path} holds, beside tensors, a Python object ({refused[1]}); it is not opened, because opening such "
-                "an object can run anything. If you trust the file, write its tensors to another one: python -c "
-                f"\"import torch; file = torch.load('{path}', map_location='cpu', weights_only=False); "
-                "torch.save({'state_dict': file['state_dict']}, 'converted.pth.tar')\""
+                "an object can run anything. If you trust the file, write its tensors to another one: "
+                f"{shlex.join(['python', '-c', program])}"
             ) from error
         raise ValueError(f"{path} is damaged, or no file of weights") from error
     except Exception as error:  # damaged bytes make the readers raise all sorts of things

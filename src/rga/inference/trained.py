@@ -21,6 +21,7 @@ from rga.network import build, make
 from rga.paths import CONF
 from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
+from rga.runs.paths_in_overrides import quoted
 from rga.tasks.task import Task
 from rga.training.checkpoints import LAST
 
@@ -167,7 +168,7 @@ def _hint(state: Mapping[str, Tensor], file: Path) -> str:
 def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """A finished run's config, which is resolved, with overrides."""
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(quoted(overrides))
     except HydraException as error:
         raise ConfigError(str(error)) from error
     choices = [override for override in parsed if override.key_or_group in ("data", "scale")]
