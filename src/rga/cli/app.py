@@ -90,9 +90,11 @@ def train(context: typer.Context) -> None:
     import hydra
 
     from rga.paths import CONF
+    from rga.runs.paths_in_overrides import quoted
 
     application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
-    with _argv(["rga train", *context.args]):
+    sweep = not {"-m", "--multirun"}.isdisjoint(context.args)
+    with _argv(["rga train", *quoted(context.args, sweep=sweep)]):
         application()
 
 

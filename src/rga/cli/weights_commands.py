@@ -89,7 +89,13 @@ def extract(
     from rga.tasks import ReID
 
     trained = load(what, _options(overrides, flip=flip, feature=feature), ReID)
-    count, channels = extract(Extractor(trained), folder, out, skip_unreadable).features.shape
+    found = extract(Extractor(trained), folder, out, skip_unreadable)
+    count, channels = found.features.shape
+    if found.skipped:
+        from rga.data.base import shorten
+
+        told = f"{len(found.skipped):,} pictures that do not decode are left out: {shorten(found.skipped, 20)}"
+        typer.echo(told, err=True)
     typer.echo(f"features of {count:,} pictures, {channels} numbers each, in {out}")
 
 
@@ -114,6 +120,6 @@ def search(
 
     kind(out)
     extractor = Extractor(load(what, _options(overrides, flip=flip, feature=feature), ReID))
-    rankings = search(extractor, gallery, query, top)
+    rankings = search(extractor, gallery, query, top, out)
     typer.echo("\n\n".join(map(str, rankings)))
     typer.echo(f"drawn in {draw(rankings, extractor.size, out)}", err=True)
