@@ -1,7 +1,7 @@
 """Put the runs there are into the cells of a table.
 
-Which seeds count: those that `seed=0,1,2` asks for; when none is asked for, all that there are, and the config's own
-seed is what is missing if there are none. Recorded runs (`store`) count like those made here. A difference to the paper
+Which seeds count: those that `seed=0,1,2` asks for; when none is asked for, all that there are. Then the table's own
+seeds of its main rows are missing until they are there, and elsewhere the config's own seed if there are none. Recorded runs (`store`) count like those made here. A difference to the paper
 is computed only where data set, network, scale and budget are those that the table itself names: changing one of them
 makes other figures, not better or worse ones.
 """
@@ -279,7 +279,10 @@ def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | Non
         raise InputsError(f"{table.label}, {row.name}, {column.name}: {trouble}")
     if asked.seeds is not None:
         found = [result for result in found if result["seed"] in asked.seeds]
-    wanted = asked.seeds if asked.seeds is not None else (() if found else (int(config["seed"]),))
+    wanted = asked.seeds
+    if wanted is None:
+        own_seeds = table.main_seeds.get(setting.scale) if row.main else None
+        wanted = own_seeds or (() if found else (int(config["seed"]),))
     done = () if config.get("rerun") else {result["seed"] for result in found}
     missing = tuple(seed for seed in wanted if seed not in done)
     return Entry((*own, *asked.config), name, setting, comparable, tuple(found), missing)
