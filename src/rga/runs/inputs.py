@@ -62,13 +62,13 @@ class Index:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The data and the file of weights that a run starts from."""
+    """The data and the file of weights that a run starts from; what is None is not at hand, and not compared."""
 
-    data: Index
-    weights: tuple[str, str] | None  # name and digest of a file; None: published weights, or none
+    data: Index | None
+    weights: tuple[str, str] | None  # name and digest of a file; None also: published weights, or none
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], data: Index) -> "Inputs":
+    def of(cls, config: Mapping[str, Any], data: Index | None) -> "Inputs":
         """Of a run's resolved config.
 
         Raises:
@@ -83,12 +83,14 @@ class Inputs:
 
     def summary(self) -> dict[str, Any]:
         """What a result keeps of them."""
+        data = {"data": self.data.splits} if self.data else {}
         weights = {"weights": {"file": self.weights[0], "digest": self.weights[1]}} if self.weights else {}
-        return {"data": self.data.splits, **weights}
+        return {**data, **weights}
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / INDEX).write_bytes(gzip.compress("\n".join(self.data.lines).encode(), mtime=0))
+        if self.data:
+            (folder / INDEX).write_bytes(gzip.compress("\n".join(self.data.lines).encode(), mtime=0))
         write_atomically(folder / INPUTS, json.dumps(self.summary(), indent=1) + "\n")
 
     def check(self, folder: Path, *, to_train: bool = True) -> None:
@@ -100,10 +102,9 @@ class Inputs:
         theirs = _read(folder)
         if theirs is None:  # the run was made before inputs were kept, or has not begun
             return
-        if not to_train and "train" not in self.data.splits:
+        if not to_train and self.data and "train" not in self.data.splits:
             theirs = {**theirs, "data": {key: value for key, value in theirs["data"].items() if key != "train"}}
-        mine = {**theirs, **self.summary()} if not to_train else self.summary()  # a test needs no file of weights
-        if found := _differences(theirs, mine, read_index(folder), self.data):
+        if found := _differences(theirs, {**theirs, **self.summary()}, read_index(folder), self.data):
             raise InputsError(
                 f"the run in {folder} was made of other inputs than these: {'; '.join(found)}. "
                 "If these are another data set or other weights, give them a name of their own (data.name=NAME, a "
@@ -113,24 +114,27 @@ class Inputs:
 
 
 def disagreement(results: Sequence[Mapping[str, Any]], root: str | Path | None = None) -> str | None:
-    """Say which of the runs of one fingerprint were made of different inputs, and in what; None: they agree.
-
-    Of a run that was made before inputs were kept, the counts of its data are compared.
-    """
+    """Say which of the runs of one fingerprint were made of different inputs, and in what; None: they agree."""
     for first, second in pairwise(results):
-        mine, others = first.get("inputs"), second.get("inputs")
-        if mine and others:
-            folders = [_folder(root, result) for result in (first, second)]
-            found = _differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
-        else:
-            found = _other_counts(first.get("data"), second.get("data"))
-        if found:
+        if found := unlike(first, second, root):
             return (
                 f"runs {_name(first)} and {_name(second)} were made of different inputs: {'; '.join(found)}. They are "
                 "not averaged: make one of them anew (rga train ... rerun=true), or give the other data a data.name or "
                 "the other weights a file name, of their own"
             )
     return None
+
+
+def unlike(first: Mapping[str, Any], second: Mapping[str, Any], root: str | Path | None = None) -> list[str]:
+    """In which inputs two results differ; `root` is where those lie that are not recorded.
+
+    Of a run that was made before inputs were kept, the counts of its data are compared.
+    """
+    mine, others = first.get("inputs"), second.get("inputs")
+    if not (mine and others):
+        return _other_counts(first.get("data"), second.get("data"))
+    folders = [_folder(root, result) for result in (first, second)]
+    return _differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
 
 
 def read_index(folder: Path) -> Index | None:

@@ -141,9 +141,7 @@ def _table(name: str, content: Any, folder: Path) -> Table:
     protocol = str(found["protocol"]) if "protocol" in found else None
     network = str(found["network"]) if "network" in found else None
     texts, seeds = (str(found["title"]), str(found["source"])), _seeds(found.get("main_seeds", {}))
-    return Table(
-        name, *texts, overrides, columns, rows, about, protocol, folder, network=network, main_seeds=seeds
-    )
+    return Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network, main_seeds=seeds)
 
 
 def _column(content: Any, where: str, ours: bool) -> Column:
@@ -179,7 +177,9 @@ def _seeds(content: Any) -> dict[str, tuple[int, ...]]:
     if not isinstance(content, dict) or not all(
         isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds) for seeds in content.values()
     ):
-        raise ConfigError(f"main_seeds is a mapping of scales to lists of seeds such as {{demo: [0, 1]}}, not {content!r}")
+        raise ConfigError(
+            f"main_seeds is a mapping of scales to lists of seeds such as {{demo: [0, 1]}}, not {content!r}"
+        )
     return {str(scale): tuple(seeds) for scale, seeds in content.items()}
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import rga.forkserver
-from rga.forkserver import Forked, ForkServer
+import rga.training.forkserver
+from rga.training.forkserver import Forked, ForkServer
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkServer]:
-    monkeypatch.setattr(rga.forkserver, "PRELOAD", ())
+    monkeypatch.setattr(rga.training.forkserver, "PRELOAD", ())
     server = ForkServer({**os.environ, "TOLD": "the server"})
     yield server
     server.close()
@@ -84,7 +84,7 @@ def test_a_job_that_has_not_begun_never_begins(tmp_path: Path, monkeypatch: pyte
     """It is stopped while the server still imports."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "endless.py").write_text("import time\nwhile True: time.sleep(1)")
-    monkeypatch.setattr(rga.forkserver, "PRELOAD", ("endless",))
+    monkeypatch.setattr(rga.training.forkserver, "PRELOAD", ("endless",))
     server = ForkServer({**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])})
     job = server.start(script(tmp_path, f"open({str(tmp_path / 'begun')!r}, 'w')"), tmp_path / "console")
     with pytest.raises(subprocess.TimeoutExpired):
@@ -120,7 +120,7 @@ def asked(*_): raise SystemExit("the GPUs were looked at")
 for place, name in ((torch.cuda, "is_available"), (torch.cuda, "device_count"), (torch.cuda, "init"),
                     (torch._C, "_cuda_getDeviceCount"), (torch._C, "_cuda_init")):
     setattr(place, name, asked)
-from rga.forkserver import PRELOAD, preload
+from rga.training.forkserver import PRELOAD, preload
 import importlib
 for name in PRELOAD:
     importlib.import_module(name)
