@@ -32,7 +32,8 @@ class InputsError(ConfigError):
 class Index:
     """A data set's images: for each a line `split, name, bytes, label`, between tabs, sorted.
 
-    Names are relative to the folder that holds all of them, so a set that was moved or copied has the same index.
+    Names are relative to the folder that holds all images of the split: a set that was moved or copied has the same
+    index, and a split the same lines where another one is absent.
     """
 
     lines: tuple[str, ...]
@@ -40,13 +41,17 @@ class Index:
 
     @classmethod
     def of_files(cls, files: Iterable[tuple[str, Path, str]]) -> "Index":
-        """From (split, path, label) of each file; its size is looked up."""
-        listed = [(split, os.fspath(path), label) for split, path, label in files]
-        paths = [path for _, path, _ in listed]
-        top = os.path.commonpath([min(paths), max(paths)]) if paths else ""
-        start = len(top) + 1 if top not in paths else len(top.rpartition(os.sep)[0]) + 1
+        """From (split, path, label) of each file; its size is looked up, and it is not opened."""
+        splits: dict[str, list[tuple[str, str]]] = {}
+        for split, path, label in files:
+            splits.setdefault(split, []).append((os.fspath(path), label))
+        paths = {path for listed in splits.values() for path, _ in listed}
         size = {path: os.stat(path).st_size for path in paths}  # noqa: PTH116 - a hundred thousand times
-        return cls(tuple(sorted(f"{split}\t{path[start:]}\t{size[path]}\t{label}" for split, path, label in listed)))
+        lines = []
+        for split, listed in splits.items():
+            start = len(_top([path for path, _ in listed])) + 1
+            lines += [f"{split}\t{path[start:]}\t{size[path]}\t{label}" for path, label in listed]
+        return cls(tuple(sorted(lines)))
 
     @cached_property
     def splits(self) -> dict[str, dict[str, Any]]:
@@ -196,6 +201,12 @@ def _other_names(old: Index, new: Index) -> list[str]:
         for what, keys in groups.items()
         if keys
     ]
+
+
+def _top(paths: Sequence[str]) -> str:
+    """The folder that holds all of them."""
+    top = os.path.commonpath([min(paths), max(paths)])
+    return os.path.dirname(top) if top in paths else top  # noqa: PTH120
 
 
 def _sha256(content: bytes) -> str:
