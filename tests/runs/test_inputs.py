@@ -98,7 +98,7 @@ def test_what_is_not_at_hand_is_not_compared(tmp_path: Path) -> None:
 
 
 def test_an_index_opens_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One look at the size of each, so that a hundred thousand take less than a second; a file that counts twice once."""
+    """One look at the size of each, so that a hundred thousand take less than a second."""
     root = write(tmp_path, FILES)
     looked: list[str] = []
     stat = os.stat

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -166,7 +166,7 @@ def _differences(
     if mine != others:
         found += _other_counts(mine, others) or ["as many images, but not the same ones"]
         if old_index and new_index:
-            found += _other_names(old_index, new_index)
+            found += _other_names(old_index, new_index, {*mine, *others})
     before, after = old.get("weights") or {}, new.get("weights") or {}
     if before.get("digest") != after.get("digest"):
         found.append(f"the weights {before.get('file') or after.get('file')} are another file of the same name")
@@ -188,9 +188,11 @@ def _other_counts(old: Any, new: Any) -> list[str]:
     ]
 
 
-def _other_names(old: Index, new: Index) -> list[str]:
-    """The first names that are gone, new, or of another size or label."""
-    before, after = ({tuple(line.split("\t")[:2]): line for line in index.lines} for index in (old, new))
+def _other_names(old: Index, new: Index, splits: Set[str]) -> list[str]:
+    """The first names in some splits that are gone, new, or of another size or label."""
+    before, after = (
+        {key: line for line in index.lines if (key := tuple(line.split("\t")[:2]))[0] in splits} for index in (old, new)
+    )
     groups = {
         "gone": sorted(before.keys() - after.keys()),
         "new": sorted(after.keys() - before.keys()),

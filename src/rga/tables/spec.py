@@ -177,9 +177,7 @@ def _seeds(content: Any) -> dict[str, tuple[int, ...]]:
     if not isinstance(content, dict) or not all(
         isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds) for seeds in content.values()
     ):
-        raise ConfigError(
-            f"main_seeds is a mapping of scales to lists of seeds such as {{demo: [0, 1]}}, not {content!r}"
-        )
+        raise ConfigError(f"main_seeds is a mapping of scales to seeds, such as {{demo: [0, 1]}}, not {content!r}")
     return {str(scale): tuple(seeds) for scale, seeds in content.items()}
 
 
