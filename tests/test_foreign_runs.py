@@ -235,7 +235,7 @@ def test_a_component_of_the_users_own(
     own.mkdir(parents=True)
     (own / "one.yaml").write_text("block: {_target_: rga.attention.CBAM, _partial_: true}\nafter: [1]\n")
     for folder in (None, tmp_path / "own"):
-        with pytest.raises(ConfigError, match="attention.block is 'own_block.Own'.*--config-dir FOLDER"):
+        with pytest.raises(ConfigError, match=r"attention\.block is .own_block\.Own..*--config-dir FOLDER"):
             load(run, config_dir=folder)
     assert not marker.exists()
     (own / "two.yaml").write_text("block: {_target_: own_block.Own, _partial_: true}\nafter: [1]\n")
