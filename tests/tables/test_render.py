@@ -18,8 +18,8 @@ import pytest
 from rga.runs import RESULT, Run
 from rga.tables import Filled, fill, load
 from rga.tables.filled import canonical
+from rga.tables.recorded import record_of, write_records
 from rga.tables.render import Format, render
-from rga.tables.store import record_of, write_records
 
 HERE = Path(__file__).parent
 TABLE = load("7", HERE)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from rga.data import pictures, registry
-from rga.data.base import DataError, Sample, cameras, identities
+from rga.data import decoding, registry
+from rga.data.base import Sample, cameras, identities
 from rga.data.marker import recorded
 from rga.data.progress import watched
+from rga.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -139,7 +140,7 @@ def people(
 
 def unreadable(paths: Iterable[Path]) -> list[str]:
     """Decode every picture; a message for each that cannot be."""
-    return attempt(paths, lambda path: pictures.load(path).shape)[1]  # the pixels are not kept
+    return attempt(paths, lambda path: decoding.load(path).shape)[1]  # the pixels are not kept
 
 
 def attempt(items: Iterable[T], read: Callable[[T], R]) -> tuple[list[R], list[str]]:

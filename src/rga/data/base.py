@@ -8,12 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rga.errors import DataError
-
 __all__ = [
     "IGNORED",
     "UNKNOWN",
-    "DataError",
     "ImageSplit",
     "LabelledImages",
     "Sample",

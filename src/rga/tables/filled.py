@@ -16,13 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from rga.compose import ConfigError, compose, prepare
+from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs import determines_result, fingerprint
+from rga.runs.compose import compose, prepare
 from rga.runs.inputs import InputsError, disagreement
-from rga.tables.setting import Setting
+from rga.tables.conditions import Setting
+from rga.tables.recorded import Record, read_records, results
 from rga.tables.spec import Column, Row, Table
-from rga.tables.store import Record, read_records, results
 
 Counted = Literal["all", "here", "recorded"]
 

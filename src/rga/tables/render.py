@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rga.tables.export import as_csv, as_json
+from rga.tables.conditions import Setting
 from rga.tables.filled import Cell, Entry, Filled
-from rga.tables.setting import Setting
+from rga.tables.formats import as_csv, as_json
 from rga.tables.spec import Column
 
 Format = Literal["text", "md", "latex", "csv", "json"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.tasks.task import Task
 
 

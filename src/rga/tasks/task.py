@@ -14,13 +14,13 @@ class Task(pl.LightningModule):
     """A backbone with attention, and what the configs say about training it.
 
     A task adds its head, `training_step` (the losses by name, "loss" is minimised) and `test_step`. The training loop
-    logs nothing by itself: `rga.monitoring.Monitor` averages the losses on the device and reads them now and then.
+    logs nothing by itself: `rga.training.monitor.Monitor` averages the losses on the device and reads them rarely.
 
     Args:
         network: gives the last feature map, (B, C, H, W).
         channels: C.
         optimizer: given the parameters, gives the optimiser.
-        schedule: gives the factor of the learning rate at a time in epochs, see `rga.schedules`.
+        schedule: gives the factor of the learning rate at a time in epochs, see `rga.training.schedules`.
         attention_lr: a further factor, for the parameters of modules named `attention`, as `plug` names them: where
             they alone are new, they may need larger steps than a network that is trained already.
     """

@@ -1,0 +1,98 @@
+"""Three folders of pictures whose names say who is on them: Market-1501's layout, which other sets took over.
+
+    bounding_box_train/0002_c1s1_000451_03.jpg    to train on
+    query/0001_c1s1_001051_00.jpg                 asks
+    bounding_box_test/0001_c1s1_001051_03.jpg     answers: the gallery
+
+What the names are exactly, and what follows from an identity, is each data set's own matter.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rga.data import audit
+from rga.data.base import Sample, Split, identities, shorten
+from rga.errors import DataError
+
+TRAIN, QUERY, GALLERY = PARTS = ("bounding_box_train", "query", "bounding_box_test")
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """A data set in this layout.
+
+    Args:
+        title: its name, for messages.
+        folders: where the three parts may lie below a root.
+        name: of a picture; the first group is the identity, the second the camera.
+        example: of such a name.
+        missing: what to say, beside where it was looked for, when it is not there.
+    """
+
+    title: str
+    folders: tuple[str, ...]
+    name: re.Pattern[str]
+    example: str
+    missing: str = ""
+
+    def locate(self, root: str | Path) -> Path:
+        """The folder with the three parts: `root` itself or one of `folders` in it."""
+        root = Path(root).expanduser()
+        for folder in (root, *(root / name for name in self.folders)):
+            missing = [name for name in PARTS if not (folder / name).is_dir()]
+            if not missing:
+                return folder
+            if len(missing) < len(PARTS):
+                raise DataError(f"half of {self.title}: {folder} lacks {', '.join(missing)}")
+        raise DataError(
+            f"no {self.title} in {root.absolute()}: expected the folders {TRAIN}, {QUERY} and {GALLERY} there, "
+            f"or in {' or '.join(self.folders)} below it"
+            f"{'' if root.is_dir() else ' (the folder does not exist)'}{self.missing and f'; {self.missing}'}"
+        )
+
+    def scan(self, root: str | Path) -> tuple[dict[str, list[Sample]], list[Path]]:
+        """The pictures of each part, in the order of their names; beside them those whose names do not parse.
+
+        Raises:
+            DataError: a part is missing or empty.
+        """
+        folder = self.locate(root)
+        strangers: list[Path] = []
+        parts = {name: self._samples(folder / name, strangers) for name in PARTS}
+        filled = {path.parent.name for path in strangers}
+        empty = [name for name, samples in parts.items() if not samples and name not in filled]
+        if empty:
+            raise DataError(f"no .jpg in {', '.join(empty)} of {folder}: is the data set unpacked completely?")
+        return parts, strangers
+
+    def refuse(self, strangers: list[Path]) -> None:
+        """Stop where a picture's name does not say whom it shows."""
+        if strangers:
+            raise DataError(
+                f"{len(strangers)} pictures in {strangers[0].parents[1]} have names that are not like {self.example}: "
+                f"{shorten([f'{path.parent.name}/{path.name}' for path in strangers])}"
+            )
+
+    def _samples(self, folder: Path, strangers: list[Path]) -> list[Sample]:
+        samples = []
+        for path in sorted(folder.iterdir(), key=lambda path: path.name):
+            if path.suffix != ".jpg" or path.name.startswith("."):  # Thumbs.db, and what file browsers leave
+                continue
+            if match := self.name.fullmatch(path.name):
+                samples.append(Sample(path, int(match[1]), int(match[2])))
+            else:
+                strangers.append(path)
+        return samples
+
+
+def problems(split: Split, strangers: list[Path]) -> list[str]:
+    """What a check has to say beside the counts: what is wrong with the names."""
+    found = []
+    if strangers:
+        found.append(f"{len(strangers)} names that do not parse: {shorten([str(path) for path in strangers])}")
+    if shared := set(identities(split.train)) & set(identities(split.query)):
+        found.append(
+            f"{len(shared)} identities are in the training and in the test part: {shorten([*map(str, sorted(shared))])}"
+        )
+    return found + audit.unreadable(strangers)

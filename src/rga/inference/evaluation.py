@@ -1,0 +1,100 @@
+"""`rga test`: the test of a task with trained weights, on its own data or on others."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from rga.data import marker
+from rga.errors import ConfigError
+from rga.inference.trained import Trained
+from rga.network import make
+from rga.runs.compose import compose
+from rga.runs.inputs import Inputs
+from rga.training.monitor import quiet
+from rga.training.speed import tune
+
+
+def evaluate(trained: Trained) -> dict[str, Any]:
+    """Test on the data of the config, on one device, in the run's precision. Nothing is written.
+
+    Returns:
+        `metrics`; and what they are of: `weights`, their `epoch`, whether they are of the `authors`' code, `network`,
+        `precision`, `options` of the test (`feature`, `flip`, `rerank`), `data` (the name, and counts of each part),
+        `root` and `demo`, whether the data are drawn ones.
+
+    Raises:
+        DataError: see the reader.
+        ConfigError: data with other classes than the network's, or an option that the task does not have.
+        InputsError: data of the run's own name that are not those it was made of.
+    """
+    config = trained.config
+    quiet()
+    trainer = pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=config.trainer.precision,
+        benchmark=config.trainer.benchmark,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+    )
+    if trained.recorded_root:
+        _write_nothing_elsewhere(config)
+    tune(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
+    data = make(config.data)
+    if trained.own_data:
+        data.write_demo()
+        Inputs(data.index(), None).check(trained.weights.parent, to_train=False)
+    trainer.test(trained.task, datamodule=data, verbose=False)
+    return {
+        "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        "weights": str(trained.weights),
+        "epoch": trained.epoch,
+        "authors": trained.authors,
+        "network": trained.network,
+        "precision": config.trainer.precision,
+        "options": {name: config.task[name] for name in ("feature", "flip", "rerank") if config.task.get(name)},
+        "data": data.summary,
+        "root": str(data.root),
+        "demo": data.demo is not None,
+    }
+
+
+def _write_nothing_elsewhere(config: DictConfig) -> None:
+    """A run may be anybody's: data are read where it says, and written only where this installation keeps its own.
+
+    Raises:
+        ConfigError: synthetic data would have to be written somewhere else.
+    """
+    root, own = Path(config.data.root), Path(compose()["paths"]["data"])
+    if root.expanduser().resolve().is_relative_to(own.expanduser().resolve()):
+        return
+    if config.data.get("download") is not None:
+        config.data.download = None
+    if config.data.demo is not None and marker.recorded(root) is None:
+        raise ConfigError(
+            f"the synthetic data of this run would be written to {root}, as its config says, which is not in {own}: "
+            "say where they may lie, data.root=FOLDER"
+        )
+
+
+def text(report: dict[str, Any]) -> str:
+    """A report for people."""
+    data, options = dict(report["data"]), report["options"]
+    name = f"demo data in the layout of {data.pop('name')}" if report["demo"] else data.pop("name")
+    origin = ", the authors' names" * report["authors"] + f", epoch {report['epoch']}" * bool(report["epoch"])
+    lines = [
+        f"weights    {report['weights']}{origin}",
+        f"network    {report['network']}, {report['precision']}",
+        *([f"options    {', '.join(f'{key}={value}' for key, value in options.items())}"] if options else []),
+        f"data       {name} in {report['root']}",
+    ]
+    for part, said in data.items():
+        counts = ", ".join(f"{count:,} {what}" for what, count in said.items()) if isinstance(said, dict) else said
+        lines.append(f"           {part}: {counts}")
+    width = max(map(len, report["metrics"]))
+    return "\n".join([*lines, "", *(f"{key:{width}}  {100 * x:6.2f} %" for key, x in report["metrics"].items())])
