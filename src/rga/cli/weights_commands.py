@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rga.cli import plain_warnings
+from rga.cli import plain_warnings, say
 
 
 class Report(StrEnum):
@@ -53,7 +53,7 @@ def predict(
     from rga.inference.prediction import predict
 
     count = predict(run, images, out, device, strength, ids=ids, config_dir=config_dir)
-    typer.echo(f"{count} {'images of label ids' if ids else 'overlays'} written to {out}")
+    say(f"{count} {'images of label ids' if ids else 'overlays'} written to {out}")
 
 
 def evaluate(
@@ -76,7 +76,7 @@ def evaluate(
     with plain_warnings():
         options = _options(overrides, flip=flip, rerank=rerank, feature=feature)
         report = evaluate(load(what, options, config_dir=config_dir))
-    typer.echo(json.dumps(report, indent=1) if format == Report.json else text(report))
+    say(json.dumps(report, indent=1) if format == Report.json else text(report))
 
 
 def extract(
@@ -97,7 +97,7 @@ def extract(
 
     trained = load(what, _options(overrides, flip=flip, feature=feature), ReID, config_dir)
     count, channels = extract(Extractor(trained), folder, out, skip_unreadable).features.shape
-    typer.echo(f"features of {count:,} pictures, {channels} numbers each, in {out}")
+    say(f"features of {count:,} pictures, {channels} numbers each, in {out}")
 
 
 def search(
@@ -123,5 +123,5 @@ def search(
     kind(out)
     extractor = Extractor(load(what, _options(overrides, flip=flip, feature=feature), ReID, config_dir))
     rankings = search(extractor, gallery, query, top)
-    typer.echo("\n\n".join(map(str, rankings)))
-    typer.echo(f"drawn in {draw(rankings, extractor.size, out)}", err=True)
+    say("\n\n".join(map(str, rankings)))
+    say(f"drawn in {draw(rankings, extractor.size, out)}", err=True)

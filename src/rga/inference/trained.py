@@ -25,6 +25,7 @@ from rga.paths import CONF
 from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
 from rga.runs.foreign import vetted
+from rga.runs.kinds import expect_kinds
 from rga.tasks.task import Task
 from rga.training.checkpoints import LAST
 
@@ -96,6 +97,7 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task, con
         config = OmegaConf.create(compose(words, config_dir=config_dir))
     else:
         config = _changed(config, overrides, config_dir)
+    expect_kinds(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     chosen = any(word.lstrip("+").startswith(("data=", "data.root=", "scale=")) for word in overrides)
     task = _build(config)
     if not isinstance(task, kind):

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rga.files import expect_no_links_out
+from rga.printing import printable
 from rga.runs import Run
 
 COMMAND = (sys.executable, "-m", "rga", "train")
@@ -133,6 +135,7 @@ def _cores() -> int:
 
 def _start(job: Job, slot: Mapping[str, str]) -> _Child:
     job.console.parent.mkdir(parents=True, exist_ok=True)
+    expect_no_links_out(job.console.parent)
     with job.console.open("ab") as console:
         process = subprocess.Popen(
             [*COMMAND, *job.overrides],
@@ -175,7 +178,7 @@ def _duration(seconds: float) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _stop(children: Sequence[_Child]) -> None:
