@@ -12,6 +12,9 @@ _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u
 _UNSEEN = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of pairs, separators of lines and paragraphs
 
 
+_NO_MARKUP = str.maketrans({"<": "&lt;", "`": "&#96;"})  # as numbers they are no markup, whatever stands before them
+
+
 def is_plain(text: str) -> bool:
     """Whether a text is one line of characters that are seen.
 
@@ -35,11 +38,11 @@ def printable(text: str) -> str:
 def markdown(text: str) -> str:
     """A text for a Markdown page: no tags, entities, links, pictures or code of its own, and one line.
 
-    >>> markdown("<b>x</b> [a](b) `c`")
-    '&lt;b>x&lt;/b> \\\\[a](b) \\\\`c\\\\`'
+    >>> markdown("<b>x</b> [7] [a](b) `c`")
+    '&lt;b>x&lt;/b> [7] [a]&#40;b) &#96;c&#96;'
     """
     line = printable(" ".join(text.splitlines())) if "\n" in text or "\r" in text else printable(text)
-    return re.sub(r"&(?=#?\w+;)", "&amp;", re.sub(r"([\[`])", r"\\\1", line)).replace("<", "&lt;")
+    return re.sub(r"&(?=#?\w+;)", "&amp;", line).translate(_NO_MARKUP).replace("](", "]&#40;")
 
 
 def spreadsheet(text: str) -> str:

@@ -171,9 +171,9 @@ def test_what_somebody_sent_is_no_markup(runs: Path, record: Recorder, checkout:
     report(checkout, small_conf)
     told = (checkout / "RESULTS.md").read_text()
     assert "1 x &lt;script>" not in told
-    assert r"&lt;script>alert(1)&lt;/script> \| \[here](https" in told
+    assert r"&lt;script>alert(1)&lt;/script> \| [here]&#40;https" in told
     assert not re.search(r"<(script|img|b)\b", told)
-    assert r"!\[x](y)" in told
-    assert "![x]" not in told
+    assert "![x]&#40;y)" in told
+    assert "![x](" not in told
     assert "&amp;lt;images" in told
-    assert "`rm" not in told.replace("\\`", "")
+    assert "`rm" not in told

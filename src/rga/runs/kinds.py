@@ -38,7 +38,9 @@ def expect_kinds(config: Mapping[str, Any]) -> None:
     """
     known = _known()
     for path, key, value in _settings(config, "", ""):
-        kinds, example = known.get(key, (frozenset(), None))
+        place = (path.rpartition(".")[0], key[1])  # of files that extend one with the component's name
+        (kinds, example), (more, another) = (known.get(name, (frozenset(), None)) for name in (key, place))
+        kinds, example = kinds | more, another if example is None else example
         kind = _kind(value)
         wanted = kinds - {"null"}
         if wanted and "text" not in wanted and not _fits(kind, kinds):
