@@ -170,10 +170,10 @@ def test_other_pictures_and_other_weights(extractor: Extractor, run: Path, folde
 
 
 def test_folders_that_do_not_do(extractor: Extractor, folder: Path, tmp_path: Path, cache: Path) -> None:
-    with pytest.raises(DataError, match=r"no pictures .* there is no such folder"):
+    with pytest.raises(DataError, match=r"no images .* there is no such folder"):
         extract(extractor, tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         search(extractor, tmp_path / "empty", tmp_path / "empty")
     Image.new("RGB", (4, 4)).save(tmp_path / "empty/a.png")
     (tmp_path / "file").write_text("in the way")

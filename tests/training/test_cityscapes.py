@@ -89,7 +89,7 @@ def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> Non
     (pictures / "a.png").write_bytes(b"no picture")
     with pytest.raises(ConfigError, match="no finished run"):
         predict(tmp_path, pictures, tmp_path / "out")
-    with pytest.raises(DataError, match="cannot read the picture"):
+    with pytest.raises(DataError, match="cannot read the image"):
         predict(run, pictures, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))
     folder = finished.parent / "cifar"

@@ -1,16 +1,20 @@
 """What the data modules of all tasks share: a set that a reader reads, maybe drawn for it first, and its processes."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
 
+from rga.data.listing import left_out
 from rga.data.sampler import expect_shares, generator
 from rga.errors import ConfigError
 from rga.runs.inputs import Index
+
+log = logging.getLogger("rga")
 
 
 class DataModule(LightningDataModule):
@@ -59,6 +63,12 @@ class DataModule(LightningDataModule):
             raise ConfigError(f"data.demo: {error}") from error
         self.demo_writer(self.root, **self.demo)
         return True
+
+    def say_left_out(self, others: Iterable[Path]) -> None:
+        """Name the files that are not read, once for all processes."""
+        if self.process()[0] == 0:
+            for line in left_out(self.root, others):
+                log.warning("%s", line)
 
     def index(self) -> Index:
         """What the set holds by content, to tell it from another one under the same name (after `prepare_data`)."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from rga.attention.gates import Gates
+from rga.attention.gate_values import Gates
 from rga.errors import ConfigError
 from rga.plugin import output_shapes
 from rga.tasks import ReID

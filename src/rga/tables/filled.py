@@ -99,6 +99,14 @@ class Cell:
         return self.ours - self.paper if comparable else None  # type: ignore[operator]
 
 
+def fewer_queries(result: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How many queries counted in a run's figures, and how many there are; None where all did, or none is known."""
+    query = (result.get("data") or {}).get("query") or {}
+    if "counted" not in query or query["counted"] == query["images"]:
+        return None
+    return int(query["counted"]), int(query["images"])
+
+
 @dataclass(frozen=True)
 class Line:
     """A row with its cells, in the order of the columns and their metrics."""

@@ -355,7 +355,7 @@ def test_an_extracted_picture_that_does_not_decode(root: Path) -> None:
     sound = victim.read_bytes()
     victim.write_bytes(sound[:200])
     text = str(check("cuhk03_labeled", root))
-    assert f"cannot read the picture {victim}" in text
+    assert f"cannot read the image {victim}" in text
     assert "delete these files, and they are extracted again" in text
     victim.unlink()
     cuhk03.read(root, "labeled")

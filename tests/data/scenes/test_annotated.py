@@ -154,7 +154,7 @@ def test_files_that_are_wrong(copy: Path) -> None:
     label.write_bytes(bytes_)
     load(copy)
     image.write_bytes(b"no picture")
-    with pytest.raises(DataError, match=rf"cannot read the picture .*{image.name}"):
+    with pytest.raises(DataError, match=rf"cannot read the image .*{image.name}"):
         load(copy)
 
 

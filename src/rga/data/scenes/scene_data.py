@@ -105,6 +105,7 @@ class SceneData(DataModule):
         """Read the names of the files (once, however often this is called)."""
         split = self._read()
         self.num_classes, self.classes, self.colours = len(split.classes), split.classes, split.colours
+        self.say_left_out(split.others)
         self.summary = {"name": self.name} | {
             part: {"images": len(scenes), "classes": self.num_classes} for part, scenes in split.parts.items()
         }
