@@ -292,3 +292,31 @@ def test_an_unclean_commit_is_told(
         warnings.simplefilter("error")
         record_table(table, [], small_conf)  # told once, when it is new
     assert read_records(table.results)[0].result["commit"] == commit
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("overrides", ["hydra.searchpath=[pkg://theirs]"], "is no override of a table"),
+        ("overrides", ["+hydra/launcher=theirs"], "is no override of a table"),
+        ("overrides", ["data.name=${oc.env:HOME}"], "is no override of a table"),
+        ("overrides", ["attention.block._target_=os.system"], "is no override of a table"),
+        ("overrides", ["data=../../theirs"], "is no override of a table"),
+        ("overrides", ["scale=small`<img src=x>"], "is no override of a table"),
+        ("overrides", [7], "is no override of a table"),
+        ("device", "\x1b[2J", "characters that are not seen"),
+        ("metrics", {"map": "much"}, "something else than finite numbers"),
+        ("config", {"attention": {"block": {"_target_": "x"}, "after": 5}}, ""),
+    ],
+)
+def test_what_somebody_sent_is_left_out(
+    table: Table, record: Recorder, small_conf: Path, key: str, value: Any, said: str
+) -> None:
+    record("task=reid", "attention=rga_s", "data=market1501_holdout", "scale=small", rank1=0.5, map=0.25)
+    take(table, small_conf, *HOLDOUT)
+    path = table.results / "table7.jsonl"
+    (line,) = map(json.loads, path.read_text().splitlines())
+    assert len(read_records(table.results)) == 1
+    path.write_text(json.dumps({**line, key: value}) + "\n")
+    with pytest.warns(UserWarning, match=f"table7.jsonl:1 is left out: .*{said}"):
+        assert read_records(table.results) == ()

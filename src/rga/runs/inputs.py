@@ -102,7 +102,7 @@ class Inputs:
         """Compare with what the run in `folder` was made of; for a test, the training split may be absent.
 
         Raises:
-            InputsError: what differs, and what to do.
+            InputsError: what differs, and what to do; or what is kept of the run's inputs is damaged.
         """
         theirs = _read(folder)
         if theirs is None:  # the run was made before inputs were kept, or has not begun
@@ -151,11 +151,18 @@ def read_index(folder: Path) -> Index | None:
 
 
 def _read(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / INPUTS
     try:
-        found = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return found if isinstance(found, dict) else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputsError(f"{path} is damaged, so what the run was made of is not known: {error}") from error
+    splits, weights = (found.get("data"), found.get("weights")) if isinstance(found, dict) else (None, None)
+    well = isinstance(splits, dict) and all(isinstance(split, dict) for split in splits.values())
+    if not well or not isinstance(weights or {}, dict):
+        raise InputsError(f"{path} is damaged, so what the run was made of is not known: no splits with their images")
+    return dict(found)
 
 
 def _differences(

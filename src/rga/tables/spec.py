@@ -10,6 +10,7 @@ import yaml  # type: ignore[import-untyped]
 
 from rga.errors import ConfigError
 from rga.paths import EXPERIMENTS
+from rga.printing import is_plain
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,26 @@ def _texts(content: Any, where: str) -> tuple[str, ...]:
     return tuple(map(str, content))
 
 
+def is_plain_override(override: Any) -> bool:
+    """Whether an override only chooses and sets values, as those of tables do.
+
+    A table, or a record of one, may be anybody's: it names no components, nothing of Hydra's own (which reads configs
+    from where `hydra.searchpath` says), and nothing that would read the environment.
+    """
+    if not isinstance(override, str) or not is_plain(override) or re.search(r"\b_[a-z]+_\b|\$\{|[`<]", override):
+        return False
+    key, _, value = override.partition("=")
+    chooses = "." not in key  # a file of a group, which lies in the group's folder
+    return (
+        re.fullmatch(r"[+~]{0,2}[A-Za-z][\w./@-]*", key) is not None
+        and not key.lstrip("+~").startswith("hydra")
+        and not (chooses and (".." in value or value.startswith("/")))
+    )
+
+
 def _strings(content: Any, where: str) -> tuple[str, ...]:
     if not isinstance(content, list) or not all(isinstance(item, str) and "=" in item for item in content):
         raise ConfigError(f"{where}: a list of Hydra overrides such as [attention=rga_sc], not {content!r}")
+    if refused := [item for item in content if not is_plain_override(item)]:
+        raise ConfigError(f"{where}: {refused[0]!r} is not taken from a table, which chooses and sets values only")
     return tuple(content)
