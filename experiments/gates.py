@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from rga.attention.relation import RelationAttention
+from rga.attention.rga import RelationAttention
 from rga.data import decoding
 from rga.data.reid.augment import Normalize
 from rga.inference.figure3 import spread

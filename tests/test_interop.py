@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from authors import Authors
 from rga.attention import RGAC, RGAS, RGASC
 from rga.backbones import torchvision_trunk
-from rga.bench.nxn import NxN
+from rga.bench.textbook.nxn import NxN
 from rga.interop import load_reference, load_reference_model, reference_tensors
 from rga.plugin import plug
 

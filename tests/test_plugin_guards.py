@@ -10,9 +10,9 @@ import torchvision
 from torch import Tensor, nn
 
 from rga.attention import RGASC, SE
+from rga.errors import ConfigError
 from rga.network import build
 from rga.plugin import ChannelsLast, output_shapes, plug
-from rga.runs.compose import ConfigError
 
 SIZE = (32, 32)
 

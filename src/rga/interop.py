@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from rga.attention import RGAC, RGACS, RGAS, RGASC, RGAParallel
-from rga.attention.relation import RelationAttention
+from rga.attention.rga import RelationAttention
 from rga.backbones.weights import fill
 
 Combined = RGASC | RGACS | RGAParallel

@@ -8,8 +8,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
+from rga.errors import ConfigError
 from rga.plugin import ChannelsFirst, is_channels_last, output_shapes, plug
-from rga.runs.compose import ConfigError
 
 
 def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Sequence[int]) -> tuple[nn.Module, int]:

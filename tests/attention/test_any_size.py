@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rga.attention import RGASC, SE, AnySize, NonLocal
 from rga.attention.any_size import pool
 from rga.bench.memory import saved_bytes
-from rga.bench.nxn import NxN
+from rga.bench.textbook.nxn import NxN
 from rga.paths import CONF
 
 CHANNELS, GRID = 16, (6, 8)

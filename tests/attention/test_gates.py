@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rga import attention
-from rga.attention.gates import Gates
+from rga.attention.gate_values import Gates
 
 SIZE = (6, 4)
 CHANNELS = 16

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rga.attention import RGAC, RGAS, RGASC
-from rga.bench.nxn import NxN
+from rga.bench.textbook.nxn import NxN
 from rga.interop import reference_tensors
 
 small = st.integers(1, 9)

@@ -9,7 +9,7 @@ import torch
 from rga.bench import zoo_blocks
 from rga.bench.memory import saved_bytes
 from rga.bench.textbook import FORMS
-from rga.runs.compose import ConfigError
+from rga.errors import ConfigError
 
 from .test_zoo import FILES, images, perturb
 

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rga.attention import RGASC
 from rga.backbones import torchvision_trunk
 from rga.bench.memory import saved_bytes
-from rga.bench.nxn import NxN
+from rga.bench.textbook.nxn import NxN
 from rga.plugin import plug
 
 SIZE = (256, 128)

@@ -16,8 +16,9 @@ from rga.attention import SE
 from rga.bench.costs import Cost, costs
 from rga.bench.memory import saved_bytes
 from rga.cli.app import app
+from rga.errors import ConfigError
 from rga.runs import Run
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 from rga.tables.render import NO_RUN
 
 STAGES = {(32, 16 * 8), (64, 8 * 4), (96, 4 * 2), (128, 4 * 2)}  # channels and nodes of the demo's network

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 import rga.cli.app
 import rga.training
 from rga.cli.app import app, main
-from rga.data import DataError
+from rga.errors import ConfigError, DataError
 from rga.paths import CONF
 from rga.runs import Run
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 
 RGA = [sys.executable, "-m", "rga"]
 

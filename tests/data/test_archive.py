@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from rga.data import DataError, archive
+from rga.data import archive
 from rga.data.cifar.binary import CIFAR10, Cifar
 from rga.data.demo import writers
+from rga.errors import DataError
 
 
 @pytest.fixture

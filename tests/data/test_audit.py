@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from rga.data import DataError, check
+from rga.data import check
 from rga.data.reid import market1501
+from rga.errors import DataError
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import hydra
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from rga.data import DataError, ImageData, ReIDData, archive
+from rga.data import ImageData, ReIDData, archive
+from rga.errors import DataError
 from rga.paths import CONF
 
 

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rga.cli.app import app
-from rga.data import DataError, audit, check, registry
+from rga.data import audit, check, registry
 from rga.data.marker import MARKER
+from rga.errors import DataError
 from rga.paths import CONF
 
 

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 
 import pytest
@@ -5,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rga.data.sampler import IdentityBatches, Share, generator
+from rga.data.sampler import IdentityBatches, Share, expect_shares, generator
+from rga.errors import ConfigError
 
 LABELS = [label for label in range(11) for _ in range(1 + label % 6)]  # one to six images of an identity
 
@@ -70,10 +72,40 @@ def test_every_key_has_its_own_numbers() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="16 identities needs as many, the training set has 11"):
         IdentityBatches(LABELS, identities=16)
-    with pytest.raises(ValueError, match="8 identities per batch cannot be divided among 3 processes"):
+    with pytest.raises(ConfigError, match="8 identities cannot be divided among 3 processes"):
         IdentityBatches(LABELS, identities=8, world_size=3)
     with pytest.raises(ValueError, match="at least one"):
         IdentityBatches(LABELS, identities=0)
+
+
+@pytest.mark.parametrize(
+    ("processes", "nodes", "devices", "sizes"),
+    [
+        (3, 1, "1 or 2", "15 or recipe.identities=18"),
+        (5, 1, "1 or 2 or 4", "15 or recipe.identities=20"),
+        (6, 1, "1 or 2 or 4", "12 or recipe.identities=18"),
+        (7, 1, "1 or 2 or 4", "14 or recipe.identities=21"),
+        (6, 2, "1 or 2", "12 or recipe.identities=18"),  # of each node
+        (32, 4, "1 or 2 or 4", "32"),
+    ],
+)
+def test_processes_that_cannot_share_a_batch_are_told_what_works(
+    processes: int, nodes: int, devices: str, sizes: str
+) -> None:
+    expected = f"trainer.devices={devices} with the batch as it is; or recipe.identities={sizes}, which is another"
+    with pytest.raises(ConfigError, match=re.escape(expected)) as raised:
+        expect_shares(16, processes, "identities", "recipe.identities", nodes=nodes)
+    told = str(raised.value)
+    assert "\n" not in told
+    for size in re.findall(r"recipe.identities=(\d+)", told):
+        expect_shares(int(size), processes, "identities", "recipe.identities", nodes=nodes)
+    for count in devices.split(" or "):
+        expect_shares(16, int(count) * nodes, "identities", "recipe.identities", nodes=nodes)
+
+
+def test_more_nodes_than_a_batch_has_parts() -> None:
+    with pytest.raises(ConfigError, match=r"What can: recipe\.batch=3, which"):
+        expect_shares(2, 3, "images", "recipe.batch", nodes=3)
 
 
 def test_shares_of_the_test_images_are_disjoint_and_complete() -> None:

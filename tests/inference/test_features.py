@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from rga.cli.app import app
-from rga.data import DataError, decoding
+from rga.data import decoding
+from rga.errors import ConfigError, DataError
 from rga.inference import extraction as extraction
 from rga.inference.extraction import extract, read
 from rga.inference.features import Extractor, find
 from rga.inference.searching import draw, search
 from rga.inference.trained import load
 from rga.runs import FolderBusyError, locked
-from rga.runs.compose import ConfigError
 from rga.tasks import ReID
 from untrained import CIFAR, SMALL, write_run
 
@@ -170,10 +170,10 @@ def test_other_pictures_and_other_weights(extractor: Extractor, run: Path, folde
 
 
 def test_folders_that_do_not_do(extractor: Extractor, folder: Path, tmp_path: Path, cache: Path) -> None:
-    with pytest.raises(DataError, match=r"no pictures .* there is no such folder"):
+    with pytest.raises(DataError, match=r"no images .* there is no such folder"):
         extract(extractor, tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         search(extractor, tmp_path / "empty", tmp_path / "empty")
     Image.new("RGB", (4, 4)).save(tmp_path / "empty/a.png")
     (tmp_path / "file").write_text("in the way")

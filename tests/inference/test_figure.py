@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from rga.cli.app import app
-from rga.data import DataError
+from rga.errors import ConfigError, DataError
 from rga.inference import attention_maps
 from rga.inference.attention_maps import gradcam
 from rga.inference.figure3 import Shown, choose, figure, spread
 from rga.inference.sheet import kind
 from rga.inference.trained import load as load_trained
 from rga.network import build
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 from rga.tables import Filled, fill, load
 from rga.tasks import ReID
 from untrained import SMALL, write_run

@@ -20,9 +20,9 @@ from rga.cli.app import app
 from rga.data import decoding
 from rga.data.base import Sample
 from rga.data.reid import market1501
+from rga.errors import ConfigError
 from rga.inference.evaluation import evaluate, text
 from rga.inference.trained import load
-from rga.runs.compose import ConfigError
 from rga.tasks import ReID, Segmentation
 from untrained import CIFAR, SMALL, write_run
 

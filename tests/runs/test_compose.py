@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import rga.runs.compose
-from rga.runs.compose import ConfigError, compose
+from rga.errors import ConfigError
+from rga.runs.compose import compose
 
 
 @pytest.fixture

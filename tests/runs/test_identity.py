@@ -141,6 +141,13 @@ def test_what_determines_the_result_names_it(path: str, value: Any) -> None:
     assert fingerprint(changed(path, value)) != fingerprint(CONFIG)
 
 
+def test_one_batch_is_not_all_of_them() -> None:
+    """Lightning takes a whole number as a count and a fraction as a share."""
+    assert fingerprint(changed("trainer.limit_train_batches", 1)) != fingerprint(
+        changed("trainer.limit_train_batches", 1.0)
+    )
+
+
 def test_batchnorm_over_part_of_the_batch_names_a_run() -> None:
     """By default its statistics are those of the whole batch, whatever the number of processes."""
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from rga.errors import ConfigError
 from rga.runs import RESULT, Run
-from rga.runs.compose import ConfigError
 from rga.tables import Cell, Filled, load
 from rga.tables import fill as fill_table
 from rga.tables.render import render, sources

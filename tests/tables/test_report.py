@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rga.errors import ConfigError
 from rga.paths import EXPERIMENTS
 from rga.runs import Run
-from rga.runs.compose import ConfigError
 from rga.tables import load
 from rga.tables.curves import Curve, digest, draw
 from rga.tables.pages import BEGIN, CURVES, END, page, pictures, recorded_tables, report, with_summary

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from rga.errors import ConfigError
 from rga.runs import fingerprint
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 from rga.tables import available, load
 from rga.tables.cells_of_run import cells_of
 

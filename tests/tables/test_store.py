@@ -15,8 +15,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import rga.training.launcher
+from rga.errors import ConfigError
 from rga.runs import Run, find_results, fingerprint
-from rga.runs.compose import ConfigError
 from rga.runs.identity import VERSION
 from rga.tables import Filled, Table, fill, load
 from rga.tables.missing import run_missing

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from rga.errors import ConfigError
 from rga.paths import CONF
-from rga.runs.compose import ConfigError
 from rga.tables import Table, fill
 from rga.tables.zoo import zoo
 

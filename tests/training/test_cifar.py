@@ -46,8 +46,11 @@ def test_killed_and_started_again_it_ends_the_same(finished: Path) -> None:
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    """One batch an epoch, so that the curve holds the loss of each step; in double precision, as rounding grows."""
-    one = ["recipe.batch=100", "data.demo={train: 100, test: 60, seed: 0}"]
+    """One batch an epoch, so that the curve holds the loss of each step; in double precision, as rounding grows.
+
+    It has 101 images: one process has one more than the other.
+    """
+    one = ["recipe.batch=102", "data.demo={train: 101, test: 60, seed: 0}"]
     steps = [BLOCK, *one, "trainer.precision=64-true", "trainer.sync_batchnorm=true"]
     train(tmp_path / "one", *steps)
     train(tmp_path / "two", *steps, "trainer=ddp_cpu", "trainer.devices=2")

@@ -9,12 +9,11 @@ import pytest
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as script
 from PIL import Image
 
-from rga.data import DataError
 from rga.data.scenes import cityscapes
+from rga.errors import ConfigError, DataError
 from rga.inference.evaluation import evaluate
 from rga.inference.prediction import predict
 from rga.inference.trained import load
-from rga.runs.compose import ConfigError
 from training import command as cli
 from training.command import CIFAR, SCENES, kill_after_a_checkpoint, only_result, what_counts
 
@@ -90,7 +89,7 @@ def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> Non
     (pictures / "a.png").write_bytes(b"no picture")
     with pytest.raises(ConfigError, match="no finished run"):
         predict(tmp_path, pictures, tmp_path / "out")
-    with pytest.raises(DataError, match="cannot read the picture"):
+    with pytest.raises(DataError, match="cannot read the image"):
         predict(run, pictures, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))
     folder = finished.parent / "cifar"

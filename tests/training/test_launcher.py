@@ -12,6 +12,7 @@ import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+import rga.training.forkserver
 import rga.training.launcher
 from rga.runs import Run, find_results
 from rga.runs.compose import compose
@@ -24,6 +25,7 @@ FAKE = Path(__file__).parents[1] / "tables" / "fake_train.py"
 def conf(small_conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A config tree, a working folder, and a fake for `rga train` (tests/tables/fake_train.py)."""
     monkeypatch.setattr(rga.training.launcher, "COMMAND", (sys.executable, str(FAKE), str(small_conf)))
+    monkeypatch.setattr(rga.training.forkserver, "PRELOAD", ())
     monkeypatch.chdir(tmp_path)
     return small_conf
 
@@ -105,8 +107,11 @@ def test_failures_are_told_and_the_sweep_goes_on(conf: Path, capfd: pytest.Captu
     assert "computing" in broken.console.read_text()
 
 
-def test_a_process_that_leaves_no_result_has_failed(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rga.training.launcher, "COMMAND", (sys.executable, "-c", ""))
+def test_a_process_that_leaves_no_result_has_failed(
+    conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nothing.py").touch()
+    monkeypatch.setattr(rga.training.launcher, "COMMAND", (sys.executable, str(tmp_path / "nothing.py")))
     (outcome,) = run_jobs([job(conf, "attention=none")], [{}])
     assert outcome.error == "ended without a result: it printed nothing"
 
@@ -175,13 +180,14 @@ def test_no_process_is_left_behind(conf: Path, tmp_path: Path, number: int) -> N
     (tmp_path / "runs").mkdir()
     # What started the tests may have had signals ignored (nohup, a shell's &); that would be inherited.
     code = f"""
-import signal, sys, rga.training.launcher
+import signal, sys, rga.training.forkserver, rga.training.launcher
 from rga.runs.compose import compose
 from rga.training.launcher import Job, run_jobs
 from rga.runs import Run
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 rga.training.launcher.COMMAND = (sys.executable, {str(FAKE)!r}, {str(conf)!r})
+rga.training.forkserver.PRELOAD = ()
 config = compose(["attention=slow"], conf={str(conf)!r})
 run_jobs([Job(("attention=slow",), Run("runs", config), "slow")], [{{}}])
 """
@@ -249,7 +255,7 @@ def test_other_launchers_serve_a_table_too(conf: Path, capfd: pytest.CaptureFixt
 
 
 def test_an_unknown_launcher_is_named(conf: Path) -> None:
-    from rga.runs.compose import ConfigError
+    from rga.errors import ConfigError
     from rga.tables import fill, load
     from rga.tables.missing import run_missing
 

@@ -3,8 +3,6 @@
 from rga.attention.any_size import AnySize
 from rga.attention.bam import BAM
 from rga.attention.cbam import CBAM, CBAMC, CBAMS
-from rga.attention.channel import RGAC
-from rga.attention.combined import RGACS, RGASC, RGAParallel
 from rga.attention.coordinate import Coordinate
 from rga.attention.dual import DANet
 from rga.attention.fc import FCC, FCS, FCParallel
@@ -13,13 +11,13 @@ from rga.attention.large_kernel import LKA
 from rga.attention.nonlocal_ import NonLocal, NonLocalRGAS
 from rga.attention.polarized import PSAParallel, PSASequential
 from rga.attention.residual import ResidualAttention
+from rga.attention.rga import RGAC, RGACS, RGAS, RGASC, RGAParallel
 from rga.attention.scse import SCSE
 from rga.attention.se import SE
 from rga.attention.self_calibrated import SelfCalibrated
 from rga.attention.simam import SimAM
-from rga.attention.spatial import RGAS
 from rga.attention.strip_pooling import StripPooling
-from rga.attention.triplet import Triplet
+from rga.attention.triplet_attention import Triplet
 
 __all__ = [
     "BAM",

@@ -10,7 +10,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.attention.batch import check_values
+from rga.attention.checks import check_values
 
 
 class CBAMC(nn.Module):

@@ -5,9 +5,9 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention.attend import attend
 from rga.attention.half import affinity
 from rga.attention.layout import is_static
-from rga.attention.pairs import attend
 
 torch.fx.wrap("attend")
 

@@ -3,9 +3,9 @@
 import torch.fx
 from torch import Tensor, nn
 
-from rga.attention.batch import check_values
-from rga.attention.pairs import attend
-from rga.attention.spatial import RGAS
+from rga.attention.attend import attend
+from rga.attention.checks import check_values
+from rga.attention.rga import RGAS
 
 torch.fx.wrap("attend")
 

@@ -7,8 +7,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.attention.batch import check_values
-from rga.attention.relation import check_size
+from rga.attention.checks import check_size, check_values
 
 torch.fx.wrap("check_size")
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.attention.batch import check_values
+from rga.attention.checks import check_values
 
 
 class SelfCalibrated(nn.Module):

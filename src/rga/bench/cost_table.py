@@ -10,8 +10,9 @@ import torch
 
 from rga.bench.costs import Cost, costs, dtype_of
 from rga.bench.options import about
+from rga.errors import ConfigError
 from rga.paths import CONF
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 from rga.tables.filled import Filled
 from rga.tables.render import Format, render
 from rga.tables.zoo import BARE

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from rga.bench.memory import saved_bytes
 from rga.bench.options import autocast
 from rga.bench.timing import interleaved
+from rga.errors import ConfigError
 from rga.network import build, make
-from rga.runs.compose import ConfigError
 from rga.tasks import Segmentation
 from rga.training.speed import tune
 

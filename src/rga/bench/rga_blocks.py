@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rga.attention import RGASC
 from rga.bench.memory import peak_bytes
-from rga.bench.nxn import NxN
 from rga.bench.options import FORMATS, STAGES, about, autocast, saved_megabytes
+from rga.bench.textbook.nxn import NxN
 from rga.bench.timing import interleaved, medians
 
 

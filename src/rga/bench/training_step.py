@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from rga.attention import RGASC
 from rga.backbones import torchvision_trunk
 from rga.bench.memory import peak_bytes
-from rga.bench.nxn import NxN
 from rga.bench.options import FORMATS, SIZE, STAGES, about, autocast, saved_megabytes
+from rga.bench.textbook.nxn import NxN
 from rga.bench.timing import interleaved, medians
 from rga.plugin import plug
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from rga.bench.options import FORMATS, STAGES, about, autocast, saved_megabytes
 from rga.bench.textbook import FORMS
 from rga.bench.timing import interleaved
+from rga.errors import ConfigError
 from rga.paths import CONF
-from rga.runs.compose import ConfigError
 
 _HEADING = f"""\
 {"":24}{"times":>6}{"":12}{"milliseconds":>20} {"MB kept for backward":>20}

@@ -12,7 +12,7 @@ checking and writing demo data need no torch.
 from typing import TYPE_CHECKING, Any
 
 from rga.data.audit import Report, check
-from rga.data.base import DataError, ImageSplit, LabelledImages, Sample, Scene, SceneSplit, Split
+from rga.data.base import ImageSplit, LabelledImages, Sample, Scene, SceneSplit, Split
 
 if TYPE_CHECKING:
     from rga.data.cifar.image_data import ImageData
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rga.data.scenes.scene_data import SceneData
 
 __all__ = [
-    "DataError",
     "ImageData",
     "ImageSplit",
     "LabelledImages",

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from rga.data.base import DataError
+from rga.errors import DataError
 from rga.paths import CONF
 
 _FOLDER = CONF / "data"

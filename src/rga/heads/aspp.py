@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torchvision.models.segmentation import deeplabv3
 
-from rga.attention.batch import check_values
+from rga.attention.checks import check_values
 
 
 class ASPP(nn.Module):

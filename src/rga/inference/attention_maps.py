@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from rga.attention.gates import Gates
+from rga.attention.gate_values import Gates
+from rga.errors import ConfigError
 from rga.plugin import output_shapes
-from rga.runs.compose import ConfigError
 from rga.tasks import ReID
 
 LEAST = (16, 8)  # positions of a map that shows something: conv5_x's of the paper's network, at 256 x 128

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from rga.data.base import in_words
 from rga.inference.trained import Trained
 from rga.network import make
 from rga.runs.inputs import Inputs
@@ -69,7 +70,6 @@ def text(report: dict[str, Any]) -> str:
         f"data       {name} in {report['root']}",
     ]
     for part, said in data.items():
-        counts = ", ".join(f"{count:,} {what}" for what, count in said.items()) if isinstance(said, dict) else said
-        lines.append(f"           {part}: {counts}")
+        lines.append(f"           {part}: {in_words(said) if isinstance(said, dict) else said}")
     width = max(map(len, report["metrics"]))
     return "\n".join([*lines, "", *(f"{key:{width}}  {100 * x:6.2f} %" for key, x in report["metrics"].items())])

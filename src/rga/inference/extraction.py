@@ -7,11 +7,10 @@ OUT/parts/                  while it is not complete: the same for a part of the
 
 import hashlib
 import json
-import os
 import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,8 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from rga.data import DataError
 from rga.data.progress import watched
+from rga.errors import DataError
+from rga.files import atomic_file
 from rga.inference.features import Extractor, find
 from rga.runs import locked
 
@@ -166,16 +166,9 @@ def _listing(folder: Path, names: Iterable[str]) -> str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is there in full or not at all."""
-    temporary = path.with_name(f".{path.name}.writing")
+    """`atomic_file`, whose errors are the user's."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with atomic_file(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise DataError(f"cannot write {path}: {error}") from error

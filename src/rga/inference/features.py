@@ -1,6 +1,7 @@
 """Features of pictures by a trained re-ID network: what `rga extract` and `rga search` are made of."""
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,14 +13,18 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rga.data import DataError, decoding
+from rga.data import decoding
+from rga.data.decoding import SUFFIXES
+from rga.data.listing import left_out, listing
 from rga.data.reid.augment import Normalize
 from rga.data.reid.image_store import threads
+from rga.errors import DataError
 from rga.inference.trained import Trained
 from rga.tasks import ReID
 from rga.training.speed import tune
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+log = logging.getLogger("rga")
+
 _AHEAD = 2  # batches that are decoded while another one is on the device
 
 
@@ -93,22 +98,20 @@ class Extractor:
 
 
 def find(folder: Path) -> list[str]:
-    """The pictures in a folder and in those below it, by their paths relative to it, sorted.
+    """The images in a folder and in those below it, by their paths relative to it, sorted; what else there is, is told.
 
     Raises:
-        DataError: there is no such folder, or no picture in it.
+        DataError: there is no such folder, or no image in it.
     """
-    found = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-    if not found:
+    images, others = listing(folder)
+    if not images:
         raise DataError(
-            f"no pictures ({', '.join(SUFFIXES)}) in {folder.absolute()}"
+            f"no images ({', '.join(SUFFIXES)}) in {folder.absolute()}"
             + ("" if folder.is_dir() else ": there is no such folder")
         )
-    return found
+    for line in left_out(folder, others):
+        log.warning("%s", line)
+    return images
 
 
 def digest(module: nn.Module) -> str:

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from rga.data import ReIDData, decoding
 from rga.data.reid.augment import Normalize
+from rga.errors import ConfigError
 from rga.inference import attention_maps
 from rga.inference.features import find
 from rga.inference.sheet import Heat, Profile, draw, kind
 from rga.inference.trained import load
 from rga.network import build, make
 from rga.runs import Run
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 from rga.tables import Entry, Filled, Row, Table
 from rga.tasks import ReID
 

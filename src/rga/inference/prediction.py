@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from rga.data import DataError, decoding, registry
+from rga.data import decoding, registry
 from rga.data.progress import watched
 from rga.data.reid.augment import Normalize
+from rga.errors import DataError
 from rga.inference.extraction import writing
 from rga.inference.features import digest, find
 from rga.inference.trained import Trained, load

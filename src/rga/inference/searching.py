@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from rga.data import DataError, decoding
+from rga.data import decoding
 from rga.data.progress import watched
+from rga.errors import DataError
 from rga.inference.extraction import FEATURES, Features, read, writing
 from rga.inference.features import Extractor, find
 

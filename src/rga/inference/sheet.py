@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rga.data import DataError
+from rga.errors import DataError
 from rga.inference.extraction import writing
 
 _NOTE = {"png": "Description", "svg": "Description", "pdf": "Subject"}  # where a file says which runs it shows

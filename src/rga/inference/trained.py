@@ -15,11 +15,12 @@ from torch import Tensor
 
 from rga.backbones.weights import fill, read_checkpoint
 from rga.data.base import shorten
+from rga.errors import ConfigError
 from rga.interop import load_reference_model
 from rga.network import build, make
 from rga.paths import CONF
 from rga.runs import RESULT, read_result
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 from rga.tasks.task import Task
 from rga.training.checkpoints import LAST
 

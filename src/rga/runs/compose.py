@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 
 from rga.errors import ConfigError
+from rga.files import write_atomically
 from rga.paths import CONF
-from rga.runs import write_atomically
 from rga.runs.settings import resolved
 
 _GENERATIONS = 8  # how many states of the config files the cache remembers
@@ -176,20 +176,25 @@ def _name(overrides: Iterable[str]) -> str:
 
 def _cache(*folders: Path) -> Path:
     """The cache folder of the present state of the config files."""
-    found = [(top, Path(folder, name)) for top in folders for folder, _, names in os.walk(top) for name in names]
-    files = sorted((path, top) for top, path in found if path.suffix == ".yaml")
-    stats = [(path, str(path.relative_to(top)), path.stat()) for path, top in files]
+    found = [  # text, not Path: this is asked at every composition, of a hundred files
+        (os.path.join(folder, name), len(str(top)) + 1)  # noqa: PTH118
+        for top in folders
+        for folder, _, names in os.walk(top)
+        for name in names
+        if name.endswith(".yaml")
+    ]
+    stats = [(path, path[start:], os.stat(path)) for path, start in sorted(found)]  # noqa: PTH116
     state = _state(tuple((path, name, stat.st_mtime_ns, stat.st_size) for path, name, stat in stats))
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "rga" / "configs" / state
 
 
 @lru_cache(maxsize=8)
-def _state(files: tuple[tuple[Path, str, int, int], ...]) -> str:
+def _state(files: tuple[tuple[str, str, int, int], ...]) -> str:
     """Hash names and contents; within a process a file is read again only when its time or size has changed."""
     state = hashlib.sha256()
     for path, name, _, size in files:
-        state.update(f"{name}\0{size}\0".encode() + path.read_bytes())
+        state.update(f"{name}\0{size}\0".encode() + Path(path).read_bytes())
     return state.hexdigest()[:32]
 
 

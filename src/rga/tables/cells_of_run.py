@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from rga.errors import ConfigError
 from rga.runs import fingerprint
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
+from rga.runs.identity import public_name
+from rga.runs.settings import resolved
 from rga.tables.spec import available, load
 
 
@@ -23,16 +28,24 @@ def cells_of(config: Mapping[str, Any]) -> list[str]:
         for row in table.rows:
             for column in columns:
                 own = table.runnable(row, column)
-                if own is not None and _composes_to(wanted, (*own, f"scale={scale}")):
+                if own is not None and _composes_to(config, wanted, (*own, f"scale={scale}")):
                     found.append(f"table {name}: {row.name}, {column.name}")
     return found
 
 
-def _composes_to(wanted: str, overrides: tuple[str, ...]) -> bool:
+def _composes_to(config: Mapping[str, Any], wanted: str, overrides: tuple[str, ...]) -> bool:
     try:
-        return _place(compose(overrides)) == wanted
+        theirs = compose(overrides, resolve=False)
+        if len({_block(config), _block(theirs)} - {None}) == 2:
+            return False  # most rows: what follows takes ten times as long
+        return _place(resolved(OmegaConf.create(theirs))) == wanted
     except ConfigError:
         return False  # `rga table` tells of it
+
+
+def _block(config: Mapping[str, Any]) -> str | None:
+    block = (config.get("attention") or {}).get("block")
+    return public_name(str(block["_target_"])) if block else None
 
 
 def _place(config: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rga.tables.conditions import Setting
-from rga.tables.filled import Cell, Filled
+from rga.tables.filled import Cell, Filled, fewer_queries
 
 
 def as_csv(filled: Filled) -> str:
@@ -62,6 +62,7 @@ def as_json(filled: Filled) -> str:
 
 
 def _cell(cell: Cell) -> Mapping[str, Any]:
+    queries = {result["seed"]: fewer_queries(result) for result in cell.entry.results} if cell.entry else {}
     return {
         "column": cell.column.name,
         "metric": cell.metric,
@@ -77,6 +78,7 @@ def _cell(cell: Cell) -> Mapping[str, Any]:
                 "value": _round(value),
                 "recorded": seed in cell.entry.recorded,
                 **vars(cell.entry.setting),
+                **({"queries_counted": queries[seed]} if queries[seed] else {}),  # [counted, all]
             }
             for seed, value in cell.values
             if cell.entry

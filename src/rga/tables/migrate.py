@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rga.errors import ConfigError
+from rga.files import write_atomically
 from rga.paths import CONF
-from rga.runs import RESULT, fingerprint, write_atomically
+from rga.runs import RESULT, fingerprint
 from rga.runs.compose import compose
 from rga.runs.identity import VERSION
 from rga.tables.filled import fill

@@ -14,8 +14,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode, TaskFunction
 
+from rga.errors import ConfigError
 from rga.paths import CONF
-from rga.runs.compose import ConfigError
 from rga.tables.filled import Filled
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
+from rga.errors import ConfigError
+from rga.files import write_atomically
 from rga.paths import CONF
-from rga.runs import write_atomically
-from rga.runs.compose import ConfigError
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, Filled, Line, fill, override_key
 from rga.tables.origin import origin, runs

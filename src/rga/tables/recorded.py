@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rga.files import write_atomically
 from rga.paths import EXPERIMENTS
-from rga.runs import fingerprint, results_of, without_places, write_atomically
+from rga.runs import fingerprint, results_of, without_places
 from rga.runs.identity import VERSION
 from rga.tables.spec import name_of, stem_of
 

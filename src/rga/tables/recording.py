@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import rga
+from rga.errors import ConfigError
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
-from rga.runs.compose import ConfigError, compose
+from rga.runs.compose import compose
 from rga.tables.filled import Filled, canonical, fill, override_key
 from rga.tables.recorded import Record, read_records, record_of, write_records
 from rga.tables.spec import Table, available, load

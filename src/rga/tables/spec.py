@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from rga.errors import ConfigError
 from rga.paths import EXPERIMENTS
-from rga.runs.compose import ConfigError
 
 
 @dataclass(frozen=True)

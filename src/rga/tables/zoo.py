@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rga.errors import ConfigError
 from rga.paths import CONF
-from rga.runs.compose import ConfigError
 from rga.tables.filled import is_hydra
 from rga.tables.spec import Column, Row, Table
 

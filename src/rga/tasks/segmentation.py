@@ -10,10 +10,9 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from rga.attention import AnySize
-from rga.data.base import DataError
+from rga.errors import ConfigError, DataError
 from rga.heads import Plain, Segmenter
 from rga.metrics import intersection_over_union
-from rga.runs.compose import ConfigError
 from rga.tasks.scanning import Scan
 from rga.tasks.task import Task
 

@@ -1,5 +1,6 @@
 """What the tasks share: a network to train, its optimiser and its schedule."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -80,4 +81,18 @@ class Task(pl.LightningModule):
 
     def _factor(self, step: int) -> float:
         # Nothing is known of an epoch's length before the first step, and nothing needs to be.
-        return self.schedule(step / self.trainer.num_training_batches if step else 0.0)
+        if not step:
+            return self.schedule(0.0)
+        steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        return self.schedule(step / steps)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Give every step the mean gradient of the batches that it accumulates.
+
+        Lightning divides by `accumulate_grad_batches` also where fewer are left at the end of an epoch.
+        """
+        planned = self.trainer.accumulate_grad_batches
+        if planned > 1:
+            done = self.trainer.fit_loop.batch_idx // planned * planned  # batches of the epoch's steps before
+            loss = loss * (planned / min(planned, self.trainer.num_training_batches - done))
+        super().backward(loss, *args, **kwargs)

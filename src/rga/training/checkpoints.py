@@ -1,6 +1,5 @@
 """Checkpoints that a kill at any moment cannot damage, and that never hold a diverged network."""
 
-import os
 import re
 import time
 from datetime import timedelta
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
 from rga.errors import ConfigError
+from rga.files import atomic_file
 
 LAST = "last.ckpt"
 
@@ -34,14 +34,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.writing")
-        with temporary.open("wb") as file:
+        with atomic_file(Path(path)) as file:  # the run is locked: no other process writes it
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
 
 
 class EpochCheckpoint(Checkpoint):

@@ -2,7 +2,9 @@
 
 A process for each job, because Lightning starts the other processes of a DDP run by repeating the command line: under
 `rga train -m` that would repeat the whole sweep in each of them. It also frees every byte between jobs, and a crash
-ends one job, not the sweep. Hydra sees this as the launcher `processes` (`hydra_plugins.rga_processes`).
+ends one job, not the sweep. Jobs of one process are forked from one that has done the imports
+(`rga.training.forkserver`); a job that starts further processes is a plain command. Hydra sees this as the launcher
+`processes` (`hydra_plugins.rga_processes`).
 """
 
 import os
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rga.runs import Run
+from rga.runs.identity import processes
+from rga.training.forkserver import Forked, ForkServer
 
 COMMAND = (sys.executable, "-m", "rga", "train")
 CONSOLE = "console.log"  # what a job prints, in its run's folder
@@ -49,10 +53,18 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class _Slot:
+    """Where one job at a time runs: what the environment of its processes is."""
+
+    environment: Mapping[str, str]
+    server: ForkServer
+
+
+@dataclass(frozen=True)
 class _Child:
     job: Job
-    slot: Mapping[str, str]
-    process: subprocess.Popen[bytes]
+    slot: _Slot
+    process: subprocess.Popen[bytes] | Forked
     started: float
 
 
@@ -62,7 +74,9 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]]) -> list[Ou
     A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, SIGHUP, an
     error), no process that it started is left behind.
     """
-    waiting, free = deque(jobs), deque(slots)
+    environments = [{**os.environ, "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
+    places = [_Slot(environment, ForkServer(environment)) for environment in environments]
+    waiting, free = deque(jobs), deque(places)
     running: list[_Child] = []
     outcomes: list[Outcome] = []
     _say(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'} to do, {min(len(slots), len(jobs))} at a time")
@@ -80,6 +94,8 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]]) -> list[Ou
                     _tell(outcomes[-1], len(outcomes), len(jobs))
         finally:
             _stop(running)
+            for place in places:
+                place.server.close()
     return outcomes
 
 
@@ -131,22 +147,31 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start(job: Job, slot: Mapping[str, str]) -> _Child:
+def _start(job: Job, slot: _Slot) -> _Child:
+    command, started = [*COMMAND, *job.overrides], time.monotonic()
     job.console.parent.mkdir(parents=True, exist_ok=True)
+    if _forks(job):
+        return _Child(job, slot, slot.server.start(command, job.console), started)
     with job.console.open("ab") as console:
         process = subprocess.Popen(
-            [*COMMAND, *job.overrides],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **slot},
+            env=slot.environment,
             start_new_session=True,  # its own group: it can be stopped with everything it started
         )
-    return _Child(job, slot, process, time.monotonic())
+    return _Child(job, slot, process, started)
+
+
+def _forks(job: Job) -> bool:
+    """Whether a fork can do a job: where forking is safe (macOS's libraries do not survive it), and one process is."""
+    return sys.platform == "linux" and processes(job.run.config.get("trainer") or {}) == 1
 
 
 def _outcome(child: _Child) -> Outcome:
     status, error = child.process.returncode, None
+    assert status is not None  # it has ended
     if status < 0:
         error = f"killed by {signal.Signals(-status).name}"
     elif status > 0:
@@ -191,6 +216,9 @@ def _stop(children: Sequence[_Child]) -> None:
 
 
 def _signal(child: _Child, number: int) -> None:
+    if isinstance(child.process, Forked):
+        child.process.signal(number)
+        return
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.process.pid, number)
 

@@ -107,22 +107,6 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             log.info("%s", line)
 
         pl.seed_everything(this.seed, workers=True, verbose=False)
-        data = make(config.data)
-        inputs = None
-        if first:
-            data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
-            inputs = _inputs(this, data.index())
-            if (this.folder / LAST).exists():
-                inputs.check(this.folder)
-            inputs.write(this.folder)
-        network, channels = build(config.backbone, config.attention, config.data.size)
-        task = make(
-            config.task,
-            network=network,
-            channels=channels,
-            optimizer=instantiate(config.recipe.optimizer),
-            schedule=instantiate(config.recipe.schedule),
-        )
         settings = _trainer_settings(config)
         own = {option: settings.pop(option) for option in ("checkpoint_minutes", "sync_batchnorm", "max_time")}
         fast = {option: settings.pop(option) for option in ("channels_last", "compile")}
@@ -147,6 +131,24 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             num_sanity_val_steps=0,
         )
         _refuse_sweep_of_processes(trainer)
+        _refuse_processes_instead_of_gpus(trainer, config.trainer)
+        data = make(config.data)
+        data.expect_shares(trainer.world_size, trainer.num_nodes)
+        inputs = None
+        if first:
+            data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
+            inputs = _inputs(this, data.index())
+            if (this.folder / LAST).exists():
+                inputs.check(this.folder)
+            inputs.write(this.folder)
+        network, channels = build(config.backbone, config.attention, config.data.size)
+        task = make(
+            config.task,
+            network=network,
+            channels=channels,
+            optimizer=instantiate(config.recipe.optimizer),
+            schedule=instantiate(config.recipe.schedule),
+        )
         tune(network, trainer.strategy.root_device, **fast)
         cells = cells_of(this.config)
         for logger in trainer.loggers:
@@ -190,7 +192,9 @@ def _trainer_settings(config: DictConfig) -> dict[str, Any]:
     settings = {str(option): value for option, value in config.trainer.items()}
     if "max_epochs" in settings:
         raise ConfigError("trainer.max_epochs: how many epochs a run has is recipe.epochs")
-    if settings.get("fast_dev_run") or settings.get("limit_test_batches") not in (None, 1.0):
+    limit = settings.get("limit_test_batches")
+    whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1, without the point, is one batch
+    if settings.get("fast_dev_run") or not whole:
         raise ConfigError("a test on some batches is no result: for a quick try use scale=demo or limit_train_batches")
     return settings
 
@@ -239,4 +243,13 @@ def _refuse_sweep_of_processes(trainer: Any) -> None:
         raise ConfigError(
             "this launcher runs the jobs of a sweep inside one process, which cannot start the processes of a "
             "distributed run: use hydra/launcher=processes (the default), or trainer.devices=1"
+        )
+
+
+def _refuse_processes_instead_of_gpus(trainer: Any, settings: DictConfig) -> None:
+    """Where there is no GPU, `accelerator=auto` takes the CPU, and several devices are as many processes on it."""
+    if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu" and settings.accelerator != "cpu":
+        raise ConfigError(
+            f"trainer.devices={settings.devices}: PyTorch finds no GPU here. trainer=auto trains on the CPU, "
+            "trainer=ddp_cpu in several processes on it"
         )

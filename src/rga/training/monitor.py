@@ -32,6 +32,8 @@ class Monitor(Callback):
 
     The averages are kept on the device and read every `steps` steps and at the end of an epoch: reading makes the host
     wait for the device. (Lightning's `self.log(prog_bar=True)` reads in every step.)
+
+    Lightning hands over "loss" divided by `accumulate_grad_batches`, its parts as they are: here all are of one batch.
     """
 
     def __init__(self, steps: int) -> None:
@@ -61,7 +63,7 @@ class Monitor(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         for name, value in outputs.items():
-            value = value.detach()
+            value = value.detach() * (trainer.accumulate_grad_batches if name == "loss" else 1)
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._done += 1
         self._images += len(batch["image"]) * trainer.world_size

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from rga.bench.nxn import NxN
+from rga.bench.textbook.nxn import NxN
 
 from . import Oracle
 

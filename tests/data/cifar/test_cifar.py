@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rga.data import DataError, ImageSplit, LabelledImages, check
+from rga.data import ImageSplit, LabelledImages, check
 from rga.data.cifar.binary import CIFAR10, CIFAR100, Cifar
 from rga.data.demo import writers
 from rga.data.marker import MARKER
+from rga.errors import DataError
 
 TRAIN10 = [f"data_batch_{number}.bin" for number in range(1, 6)]
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rga.data import DataError, ImageData, ImageSplit, LabelledImages
+from rga.data import ImageData, ImageSplit, LabelledImages
 from rga.data.cifar.binary import CIFAR10
 from rga.data.cifar.crops import Crops
 from rga.data.cifar.image_data import channel_statistics
 from rga.data.demo import writers
+from rga.errors import ConfigError, DataError
 
 SIDE = 8
 
@@ -280,9 +281,9 @@ def test_stops_before_training() -> None:
         data(mirror=2)
     with pytest.raises(ValueError, match="pixels, got -1"):
         data(pad=-1)
-    with pytest.raises(DataError, match="32 images cannot be divided among 3 processes"):
+    with pytest.raises(ConfigError, match="32 images cannot be divided among 3 processes"):
         process(data(), 0, 3).train_dataloader()
-    with pytest.raises(DataError, match="the last batch of 100 images has 1, too few for 3"):
+    with pytest.raises(ConfigError, match=r"33 images, of which the last one has 1, .*\.batch=30 or .*=36, which"):
         process(data(batch=33), 0, 3).train_dataloader()
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rga.data import DataError
 from rga.data.base import cameras, identities
 from rga.data.demo import writers
 from rga.data.reid import market1501
+from rga.errors import DataError
 
 SMALL = {"identities": 3, "test_identities": 2, "images": 2, "distractors": 2, "junk": 1}
 

@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rga.data import DataError, ImageSplit
+from rga.data import ImageSplit
 from rga.data.cifar.binary import CIFAR10, CIFAR100
 from rga.data.demo import shapes, writers
+from rga.errors import DataError
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rga.data import DataError
 from rga.data.demo import street, writers
 from rga.data.scenes import annotated, cityscapes
+from rga.errors import DataError
 
 
 def contents(root: Path) -> dict[str, bytes]:

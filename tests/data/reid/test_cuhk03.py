@@ -11,11 +11,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -26,10 +26,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from rga.data import DataError, ReIDData, Sample, check
+from rga.data import ReIDData, Sample, check
 from rga.data.base import identities
 from rga.data.demo import cuhk03_mat
-from rga.data.reid import cuhk03
+from rga.data.reid import cuhk03, cuhk03_extract
+from rga.errors import DataError
+from rga.files import atomic_file
 from rga.runs.compose import compose
 
 RAW = Path("cuhk03_release") / "cuhk-03.mat"
@@ -353,7 +355,7 @@ def test_an_extracted_picture_that_does_not_decode(root: Path) -> None:
     sound = victim.read_bytes()
     victim.write_bytes(sound[:200])
     text = str(check("cuhk03_labeled", root))
-    assert f"cannot read the picture {victim}" in text
+    assert f"cannot read the image {victim}" in text
     assert "delete these files, and they are extracted again" in text
     victim.unlink()
     cuhk03.read(root, "labeled")
@@ -418,16 +420,17 @@ def test_bad_lists(root: Path, spoil: Callable[[Path], Any], message: str) -> No
 
 def test_a_full_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the sixth picture the disk is full; with more room the same command goes on."""
-    real, calls = Path.write_bytes, iter(range(100))
+    calls = iter(range(100))
 
-    def write_bytes(path: Path, data: Any) -> int:
-        if next(calls) >= 5:
-            real(path, data[:10])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(path, data)
+    @contextmanager
+    def full(path: Path, **options: bool) -> Iterator[IO[bytes]]:
+        with atomic_file(path, **options) as file:
+            yield file
+            if next(calls) >= 5:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", write_bytes)
+        patch.setattr(cuhk03_extract, "atomic_file", full)
         with pytest.raises(DataError, match=r"cannot write .* No space left on device. \d+ of \d+ pictures are still"):
             cuhk03.read(root, "labeled")
     written = sorted((root / "images_labeled").iterdir())
@@ -445,27 +448,34 @@ def test_a_folder_that_cannot_be_made(root: Path) -> None:
 
 
 def test_killed_and_resumed(root: Path) -> None:
+    """The process is killed in the middle of the fifth picture."""
     code = f"""
-import time
-from pathlib import Path
-from rga.data.reid import cuhk03
-def write_bytes(path, data):
-    with path.open("wb") as file:
-        file.write(data[:10])
-        file.flush()
-        time.sleep(0.05)
-        file.write(data[10:])
-Path.write_bytes = write_bytes
+import os, signal
+from rga.data.reid import cuhk03, cuhk03_extract
+from rga.files import atomic_file
+calls = iter(range(100))
+class Killed:
+    def __init__(self, path, **options):
+        self.context = atomic_file(path, **options)
+    def __enter__(self):
+        self.file = self.context.__enter__()
+        return self
+    def write(self, data):
+        if next(calls) == 4:
+            self.file.write(data[:10])
+            self.file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.file.write(data)
+    def __exit__(self, *error):
+        return self.context.__exit__(*error)
+cuhk03_extract.atomic_file = Killed
 cuhk03.read({str(root)!r}, "labeled")
 """
-    process = subprocess.Popen([sys.executable, "-c", code])
-    folder, deadline = root / "images_labeled", time.monotonic() + 60
-    while len(list(folder.glob("*.png"))) < 4 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    folder = root / "images_labeled"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert len([path for path in folder.iterdir() if path.name.startswith(".")]) == 1
     written = {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
-    assert len(written) >= 4
+    assert len(written) == 4
     assert {Image.open(path).mode for path in written} == {"RGB"}
     split = cuhk03.read(root, "labeled")
     names = {sample.path.name for sample in split.train + split.query + split.gallery}

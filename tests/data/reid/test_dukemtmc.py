@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rga.data import DataError, check
+from rga.data import check
 from rga.data.base import cameras, identities
 from rga.data.demo import writers
 from rga.data.marker import MARKER
 from rga.data.reid import dukemtmc
+from rga.errors import DataError
 
 NAMES = {
     "bounding_box_train": ["0001_c2_f0046182.jpg", "0001_c8_f0046302.jpg", "7140_c1_f0000009.jpg"],
@@ -63,7 +64,7 @@ def test_half_unpacked(root: Path) -> None:
     with pytest.raises(DataError, match=r"half of DukeMTMC-reID: .* lacks query"):
         dukemtmc.read(root)
     (root / "query").mkdir()
-    with pytest.raises(DataError, match=r"no \.jpg in query of .*unpacked completely"):
+    with pytest.raises(DataError, match=r"no images in query of .*unpacked completely"):
         dukemtmc.read(root)
 
 
@@ -94,7 +95,7 @@ def test_check(drawn: Path, tmp_path: Path) -> None:
     (copy / "query" / "someone.jpg").write_bytes(b"")
     text = str(check("dukemtmc", copy))
     assert "!= 16,522" in text
-    assert f"cannot read the picture {query[0]}" in text
+    assert f"cannot read the image {query[0]}" in text
     assert "1 identities are in the training and in the test part: 1" in text
     assert "1 names that do not parse" in text
     assert "not all is well" in text

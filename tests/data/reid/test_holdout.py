@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from rga.cli.app import app
-from rga.data import DataError, check
+from rga.data import Sample, check
 from rga.data.demo import writers
 from rga.data.reid import holdout, market1501
+from rga.errors import DataError
 
 PARTS = ("bounding_box_train", "query", "bounding_box_test")
 
@@ -119,3 +121,22 @@ def test_what_cannot_be_cut(market: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 2 identities: a holdout set takes three or more"):
         holdout.cut([sample for sample in market1501.read(market).train if sample.identity < 3])
     assert not (tmp_path / "set").exists()
+
+
+def test_a_cut_that_cannot_be_tested_on(tmp_path: Path) -> None:
+    """One image in each camera: all of them ask, and nothing answers."""
+    for part in PARTS:
+        (tmp_path / "set" / part).mkdir(parents=True)
+    for identity in (1, 2, 3):
+        for camera in (1, 2):
+            Image.new("RGB", (4, 8)).save(tmp_path / "set" / PARTS[0] / f"{identity:04d}_c{camera}s1_000001_00.jpg")
+    for part in PARTS[1:]:
+        Image.new("RGB", (4, 8)).save(tmp_path / "set" / part / "0009_c1s1_000001_00.jpg")
+    with pytest.raises(
+        DataError, match="could not be tested on: the protocol cannot be run: there are no gallery images"
+    ):
+        holdout.write("market1501", tmp_path / "set", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    one_camera = [Sample(Path(f"000{n}_c1s1_{frame}.jpg"), n, 1) for n in (1, 2, 3) for frame in (1, 2)]
+    with pytest.raises(DataError, match="all query and gallery images are of camera 1"):
+        holdout.cut(one_camera)

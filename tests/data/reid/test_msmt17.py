@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rga.data import DataError, check
+from rga.data import check
 from rga.data.base import cameras, identities
 from rga.data.demo import writers
 from rga.data.marker import MARKER
 from rga.data.reid import msmt17
+from rga.errors import DataError
 
 # As in the data set: lists out of order, names that end in `_ex`, the validation list with the training's numbers.
 LISTS = {
@@ -78,6 +79,20 @@ def test_the_order_of_a_list_does_not_matter(root: Path) -> None:
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no MSMT17_V1 in .*list_train\.txt.*does not exist"):
         msmt17.V1.read(tmp_path / "nowhere")
+
+
+def test_without_a_training_part(root: Path) -> None:
+    whole = msmt17.V1.read(root)
+    shutil.rmtree(root / "train")
+    with pytest.raises(DataError, match=r"lacks train$"):
+        msmt17.V1.read(root)
+    for name in (msmt17.TRAIN, msmt17.VAL):
+        (root / name).unlink()
+    split = msmt17.V1.read(root)
+    assert (split.train, split.query, split.gallery) == ([], whole.query, whole.gallery)
+    (root.parent / "reid-data" / "msmt17").mkdir(parents=True)
+    root.rename(root.parent / "reid-data" / "msmt17" / "MSMT17_V1")
+    assert len(msmt17.V1.read(root.parent).query) == len(whole.query)
 
 
 def test_half_unpacked(root: Path) -> None:
@@ -172,7 +187,7 @@ def test_check(drawn: Path, tmp_path: Path) -> None:
     text = str(check("msmt17_v2", copy))
     assert "!= 32,621" in text
     assert "!= 82,161" in text
-    assert f"cannot read the picture {broken}" in text
+    assert f"cannot read the image {broken}" in text
     assert "train: 6 pictures are named more than once: 0000/0000_" in text
     assert "not all is well" in text
     assert "the folder mask_train_v2" in str(check("msmt17_v1", copy))

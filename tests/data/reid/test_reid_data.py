@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from rga.data import DataError, ReIDAugment, ReIDData
+from rga.data import ReIDAugment, ReIDData
 from rga.data.demo import writers
 from rga.data.reid import market1501
 from rga.data.sampler import Draw
+from rga.errors import ConfigError, DataError
 
 SIZE = (96, 48)
 
@@ -155,6 +156,12 @@ def test_stops_before_training(tmp_path: Path, market: Path) -> None:
         data(market, augment=ReIDAugment((64, 32)))
     with pytest.raises(ValueError, match="demo_writer"):
         data(market, demo={})
+
+
+@pytest.mark.parametrize("option", ["identities", "images"])
+def test_a_batch_without_triplets(market: Path, option: str) -> None:
+    with pytest.raises(ConfigError, match=f"recipe.{option}=1: the triplet loss compares"):
+        data(market, **{option: 1})
 
 
 class Recorder(lightning.LightningModule):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rga.data import DataError, decoding
+from rga.data import decoding
 from rga.data.reid.image_store import ImageStore
+from rga.errors import DataError
 
 
 def write(folder: Path, shapes: list[tuple[int, int]]) -> list[Path]:

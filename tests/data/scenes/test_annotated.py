@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rga.data import DataError, check
+from rga.data import check
 from rga.data.demo import writers
 from rga.data.marker import MARKER
 from rga.data.scenes import annotated, camvid, cityscapes
+from rga.errors import DataError
 
 IMAGES, LABELS = "leftImg8bit/train/demo", "gtFine/train/demo"
 
@@ -153,7 +154,7 @@ def test_files_that_are_wrong(copy: Path) -> None:
     label.write_bytes(bytes_)
     load(copy)
     image.write_bytes(b"no picture")
-    with pytest.raises(DataError, match=rf"cannot read the picture .*{image.name}"):
+    with pytest.raises(DataError, match=rf"cannot read the image .*{image.name}"):
         load(copy)
 
 

@@ -15,10 +15,11 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from rga.data import DataError, SceneData
+from rga.data import SceneData
 from rga.data.demo import writers
 from rga.data.scenes import camvid, cityscapes
 from rga.data.scenes.stream import Stream
+from rga.errors import ConfigError, DataError
 from rga.paths import CONF
 
 COUNTS = {"train": 7, "val": 5, "test": 3}
@@ -164,7 +165,7 @@ def test_stops_before_training(root: Path, tmp_path: Path) -> None:
         data(tmp_path)
     with pytest.raises(DataError, match="has the parts train, val, test, not vale"):
         data(root, test=["vale"])
-    with pytest.raises(DataError, match="4 images cannot be divided among 3 processes"):
+    with pytest.raises(ConfigError, match="4 images cannot be divided among 3 processes"):
         process(data(root), 0, 3).train_dataloader()
     with pytest.raises(ValueError, match="batch=0"):
         data(root, batch=0)

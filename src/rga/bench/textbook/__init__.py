@@ -12,7 +12,7 @@ from torch import nn
 
 from rga.bench.textbook import branches, context, gates, pairs
 
-# The name of a config -> its textbook form. RGA's blocks have one of their own: rga.bench.nxn.
+# The name of a config -> its textbook form. RGA's blocks have one of their own: rga.bench.textbook.nxn.
 FORMS: dict[str, Callable[..., nn.Module]] = {
     "bam": gates.BAM,
     "cbam": gates.CBAM,

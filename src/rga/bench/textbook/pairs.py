@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rga import attention as ours
-from rga.bench.nxn import NxN
 from rga.bench.textbook.layers import conv1x1, same
+from rga.bench.textbook.nxn import NxN
 
 
 class NonLocal(nn.Module):

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from rga.data import archive, audit
-from rga.data.base import DataError, ImageSplit, LabelledImages
+from rga.data.base import ImageSplit, LabelledImages
+from rga.data.listing import read_lines
 from rga.data.marker import recorded
+from rga.errors import DataError
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -61,7 +63,7 @@ class Cifar:
             DataError: a file is missing, cut off or of another size than the published one, or a label is out of range.
         """
         folder = self.locate(root)
-        names = [line.strip() for line in (folder / self.names).read_text().splitlines() if line.strip()]
+        names = [line.strip() for line in read_lines(folder / self.names) if line.strip()]
         if len(names) != self.labels[-1]:
             raise DataError(f"{folder / self.names} names {len(names)} classes, {self.title} has {self.labels[-1]}")
         return ImageSplit(self._part(folder, self.train), self._part(folder, (self.test,)), names)

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rga.data.base import DataError, ImageSplit, LabelledImages
+from rga.data.base import ImageSplit, LabelledImages
 from rga.data.cifar.crops import Crops
 from rga.data.module import DataModule
 from rga.data.reid.augment import Normalize
-from rga.data.sampler import generator
+from rga.data.sampler import expect_shares, generator
+from rga.errors import DataError
 from rga.runs.inputs import Index
 
 Batch = dict[str, Tensor]
@@ -79,6 +80,10 @@ class ImageData(DataModule):
         self._split: ImageSplit | None = None  # between prepare_data and setup
         self._train: TrainImages | None = None
         self._test: TestImages | None = None
+
+    @property
+    def global_batch(self) -> tuple[int, str, str]:
+        return self.batch, "images", "recipe.batch"
 
     def prepare_data(self) -> None:
         """Write the demo data, or download the set, where it is wanted; stop here where it is not as expected.
@@ -180,18 +185,11 @@ class TrainBatches:
     """One process's part of an epoch's batches, anew in each epoch.
 
     Raises:
-        DataError: a batch, or the last one, cannot be divided among the processes.
+        ConfigError: a batch, or the last one, cannot be divided among the processes.
     """
 
     def __init__(self, images: TrainImages, batch: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        count = len(images.labels)
-        if batch % world_size:
-            raise DataError(f"a batch of {batch} images cannot be divided among {world_size} processes")
-        if 0 < count % batch < world_size:
-            raise DataError(
-                f"the last batch of {count} images has {count % batch}, too few for {world_size} processes: "
-                f"choose another batch than {batch}"
-            )
+        expect_shares(batch, world_size, "images", "recipe.batch", images=len(images.labels))
         self.images, self.batch, self.seed, self.rank, self.world_size = images, batch, seed, rank, world_size
         self.epoch = 0
 

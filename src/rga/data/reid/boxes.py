@@ -10,9 +10,12 @@ What the names are exactly, and what follows from an identity, is each data set'
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rga.data import audit
-from rga.data.base import DataError, Sample, Split, identities, shorten
+from rga.data.base import Sample, Split, identities, shorten
+from rga.data.listing import listing, places
+from rga.errors import DataError
 
 TRAIN, QUERY, GALLERY = PARTS = ("bounding_box_train", "query", "bounding_box_test")
 
@@ -24,7 +27,7 @@ class Boxes:
     Args:
         title: its name, for messages.
         folders: where the three parts may lie below a root.
-        name: of a picture; the first group is the identity, the second the camera.
+        name: of a picture, without its suffix; the first group is the identity, the second the camera.
         example: of such a name.
         missing: what to say, beside where it was looked for, when it is not there.
     """
@@ -36,34 +39,42 @@ class Boxes:
     missing: str = ""
 
     def locate(self, root: str | Path) -> Path:
-        """The folder with the three parts: `root` itself or one of `folders` in it."""
-        root = Path(root).expanduser()
-        for folder in (root, *(root / name for name in self.folders)):
+        """The folder with the parts: `root` itself or one of `folders` in it. The training part may be missing."""
+        for folder in places(root, self.folders):
             missing = [name for name in PARTS if not (folder / name).is_dir()]
-            if not missing:
+            if missing in ([], [TRAIN]):
                 return folder
             if len(missing) < len(PARTS):
                 raise DataError(f"half of {self.title}: {folder} lacks {', '.join(missing)}")
+        root = Path(root).expanduser()
         raise DataError(
             f"no {self.title} in {root.absolute()}: expected the folders {TRAIN}, {QUERY} and {GALLERY} there, "
             f"or in {' or '.join(self.folders)} below it"
             f"{'' if root.is_dir() else ' (the folder does not exist)'}{self.missing and f'; {self.missing}'}"
         )
 
-    def scan(self, root: str | Path) -> tuple[dict[str, list[Sample]], list[Path]]:
-        """The pictures of each part, in the order of their names; beside them those whose names do not parse.
+    def scan(self, root: str | Path) -> "Scan":
+        """The pictures of each part, in the order of their names.
 
         Raises:
-            DataError: a part is missing or empty.
+            DataError: a part is missing or empty, or two pictures of a part have one name.
         """
-        folder = self.locate(root)
-        strangers: list[Path] = []
-        parts = {name: self._samples(folder / name, strangers) for name in PARTS}
-        filled = {path.parent.name for path in strangers}
-        empty = [name for name, samples in parts.items() if not samples and name not in filled]
-        if empty:
-            raise DataError(f"no .jpg in {', '.join(empty)} of {folder}: is the data set unpacked completely?")
-        return parts, strangers
+        folder, found = self.locate(root), Scan({}, [], [])
+        for part in PARTS:
+            images, others = listing(folder / part)
+            found.others.extend(folder / part / name for name in others)
+            if not images and (folder / part).is_dir():
+                raise DataError(f"no images in {part} of {folder}: is the data set unpacked completely?")
+            samples = found.parts[part] = []
+            paths: dict[str, Path] = {}
+            for path in sorted((folder / part / name for name in images), key=lambda path: (path.name, path)):
+                if paths.setdefault(path.name, path) != path:
+                    raise DataError(f"{paths[path.name]} and {path} have one name: keep one of them")
+                if match := self.name.fullmatch(path.stem):
+                    samples.append(Sample(path, int(match[1]), int(match[2])))
+                else:
+                    found.strangers.append(path)
+        return found
 
     def refuse(self, strangers: list[Path]) -> None:
         """Stop where a picture's name does not say whom it shows."""
@@ -73,16 +84,13 @@ class Boxes:
                 f"{shorten([f'{path.parent.name}/{path.name}' for path in strangers])}"
             )
 
-    def _samples(self, folder: Path, strangers: list[Path]) -> list[Sample]:
-        samples = []
-        for path in sorted(folder.iterdir(), key=lambda path: path.name):
-            if path.suffix != ".jpg" or path.name.startswith("."):  # Thumbs.db, and what file browsers leave
-                continue
-            if match := self.name.fullmatch(path.name):
-                samples.append(Sample(path, int(match[1]), int(match[2])))
-            else:
-                strangers.append(path)
-        return samples
+
+class Scan(NamedTuple):
+    """What is in the parts: pictures; those whose names do not parse; and what is no picture by its name."""
+
+    parts: dict[str, list[Sample]]
+    strangers: list[Path]
+    others: list[Path]
 
 
 def problems(split: Split, strangers: list[Path]) -> list[str]:

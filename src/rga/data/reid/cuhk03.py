@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from rga.data import audit
-from rga.data.base import DataError, Sample, Split, cameras, identities, shorten
+from rga.data import audit, matches
+from rga.data.base import Sample, Split, cameras, identities, shorten
+from rga.data.listing import left_out, listing, places
 from rga.data.reid import cuhk03_extract, cuhk03_lists, cuhk03_raw
 from rga.data.reid.cuhk03_lists import KINDS, PARTS, PUBLISHED, Lists
+from rga.errors import DataError
 
 FOLDER = "cuhk03"
 RELEASE = "cuhk03_release"
@@ -63,16 +65,24 @@ def check(root: str | Path, name: str, kind: Kind, protocol: Protocol = "new", s
     published = {f"{kind} {part}": expected for part, expected in PUBLISHED[kind].items()}
     rows, source = audit.rows(files.folder, counts, published)
     rows = [replace(row, part=row.part.removeprefix(lead)) for row in rows]
-    return audit.Report(name, Path(root), ("images", "identities", "cameras"), rows, source, files.damaged())
+    problems = [*matches.problems(found), *files.damaged()]
+    columns = ("images", "identities", "cameras")
+    named = {*files.lists.names}
+    unnamed = [picture for picture in listing(files.images).images if picture not in named]
+    notes = [
+        *left_out(files.images, unnamed, f"not named by {files.lists.path.name}"),
+        *audit.said_of(found, files.folder),
+    ]
+    return audit.Report(name, Path(root), columns, rows, source, problems, notes)
 
 
 def locate(root: str | Path) -> Path:
     """The folder of the layout: `root` itself or `cuhk03` in it."""
-    root = Path(root).expanduser()
     lists, images = ([name(kind) for kind in KINDS] for name in (cuhk03_lists.file_name, cuhk03_extract.folder_name))
-    for folder in (root, root / FOLDER):
+    for folder in places(root, [FOLDER]):
         if any((folder / name).exists() for name in (RELEASE, cuhk03_raw.FILE, *lists, *images)):
             return folder
+    root = Path(root).expanduser()
     raise DataError(
         f"no CUHK03 in {root.absolute()}: expected {RELEASE}/{cuhk03_raw.FILE} and the lists {' and '.join(lists)} "
         f"there, or in {FOLDER} below it" + ("" if root.is_dir() else " (the folder does not exist)")

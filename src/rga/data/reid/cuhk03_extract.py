@@ -11,17 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from PIL import Image
 
-from rga.data.base import DataError, shorten
+from rga.data.base import shorten
 from rga.data.progress import watched
 from rga.data.reid import cuhk03_lists, cuhk03_raw
 from rga.data.reid.cuhk03_lists import Lists
 from rga.data.reid.cuhk03_raw import RawFile
-
-_PART = ".part-"  # what a picture's file is called while it is written
+from rga.errors import DataError
+from rga.files import atomic_file
 
 
 def folder_name(kind: str) -> str:
@@ -37,7 +36,7 @@ def missing(folder: Path, names: list[str]) -> list[str]:
     if not folder.is_dir():
         return names
     with os.scandir(folder) as entries:
-        whole = (entry for entry in entries if not entry.name.startswith(_PART))  # another process may be writing
+        whole = (entry for entry in entries if not entry.name.startswith("."))  # another process may be writing
         present = {entry.name for entry in whole if entry.is_file() and entry.stat().st_size}
     return [name for name in names if name not in present]
 
@@ -64,11 +63,10 @@ def extract(folder: Path, raw: Path, lists: Lists, kind: str) -> None:
         done = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{_PART}{uuid4().hex}"
             for name in watched(absent, f"extracting {folder.name}", len(absent)):
-                _save(Image.fromarray(file.picture(name, cells[name])), folder / name, part)
+                _save(Image.fromarray(file.picture(name, cells[name])), folder / name)
                 done += 1
-            for left in folder.glob(f"{_PART}*"):  # by those that were killed
+            for left in folder.glob(".*.writing-*"):  # by those that were killed
                 left.unlink(missing_ok=True)
         except OSError as error:
             raise DataError(
@@ -115,16 +113,13 @@ def _other_kind(kind: str) -> str:
     return f"Are these the lists of the {cuhk03_lists.other(kind)} pictures?"
 
 
-def _save(image: Image.Image, path: Path, part: Path) -> None:
-    """Write a picture that is there in full or not at all: under another name in its folder, then moved."""
+def _save(image: Image.Image, path: Path) -> None:
+    """Write a picture that is there in full or not at all."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     try:
-        part.write_bytes(buffer.getbuffer())
-        part.replace(path)
+        with atomic_file(path, shared=True, sync=False) as file:
+            file.write(buffer.getbuffer())
     except FileNotFoundError:
         if not path.is_file():  # if so, another process has extracted everything, and tidied up
             raise
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rga.data.base import DataError, shorten
+from rga.data.base import shorten
+from rga.errors import DataError
 
 KINDS = ("labeled", "detected")
 PARTS = ("train", "query", "gallery")

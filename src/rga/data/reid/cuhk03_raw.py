@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rga.data.base import DataError
+from rga.errors import DataError
 
 FILE = "cuhk-03.mat"
 PICTURES = 10  # of an identity, at most: five in each of two cameras

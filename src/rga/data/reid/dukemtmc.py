@@ -28,7 +28,7 @@ PUBLISHED = {"train": (16_522, 702, 8), "query": (2_228, 702, 8), "gallery": (17
 
 _NOTE = "the authors have withdrawn this data set: it is for those who hold it legitimately, and not to be downloaded"
 _LAYOUT = boxes.Boxes(
-    "DukeMTMC-reID", FOLDERS, re.compile(r"(\d{4})_c(\d+)_f\d+\.jpg"), "0001_c2_f0046182.jpg", missing=_NOTE
+    "DukeMTMC-reID", FOLDERS, re.compile(r"(\d{4,})_c(\d+)_f\d+"), "0001_c2_f0046182.jpg", missing=_NOTE
 )
 
 
@@ -48,9 +48,9 @@ def check(root: str | Path, name: str = NAME) -> audit.Report:
     split, strangers = _scan(root)
     parts = {"train": split.train, "query": split.query, "gallery": split.gallery}
     folder, published = _LAYOUT.locate(root), PUBLISHED if name == NAME else {}
-    return audit.people(name, Path(root), folder, parts, published, boxes.problems(split, strangers), _NOTE)
+    return audit.people(name, Path(root), folder, split, parts, published, boxes.problems(split, strangers), [_NOTE])
 
 
 def _scan(root: str | Path) -> tuple[Split, list[Path]]:
-    parts, strangers = _LAYOUT.scan(root)
-    return Split(parts[boxes.TRAIN], parts[boxes.QUERY], parts[boxes.GALLERY]), strangers
+    parts, strangers, others = _LAYOUT.scan(root)
+    return Split(parts[boxes.TRAIN], parts[boxes.QUERY], parts[boxes.GALLERY], others=others), strangers

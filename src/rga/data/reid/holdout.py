@@ -11,10 +11,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from rga.data import registry
-from rga.data.base import DataError, Sample, Split, identities
+from rga.data import matches, registry
+from rga.data.base import Sample, Split, identities
 from rga.data.progress import watched
 from rga.data.reid.boxes import GALLERY, PARTS, QUERY, TRAIN
+from rga.errors import DataError
 
 
 def write(name: str, root: str | Path, out: str | Path) -> dict[str, list[Sample]]:
@@ -32,10 +33,11 @@ def write(name: str, root: str | Path, out: str | Path) -> dict[str, list[Sample
         The pictures of `root` in each part of `out`.
 
     Raises:
-        DataError: the data set is missing or in another layout, or `out` holds something else, or cannot be written.
+        DataError: the data set is missing or in another layout, or no query of the new set would have a match, or `out`
+            holds something else, or cannot be written.
     """
     split = registry.reader(name)(Path(root))
-    if not isinstance(split, Split) or {sample.path.parent.name for sample in split.train} != {TRAIN}:
+    if not isinstance(split, Split) or not all(TRAIN in sample.path.parts for sample in split.train):
         raise DataError(f"{name} is not laid out in {', '.join(PARTS)}: a holdout set is cut out of one that is")
     parts = cut(split.train)
     out = Path(out).expanduser().absolute()
@@ -77,6 +79,11 @@ def cut(train: list[Sample]) -> dict[str, list[Sample]]:
             parts[QUERY].append(sample)
         else:
             parts[GALLERY].append(sample)
+    if found := matches.problems(Split(parts[TRAIN], parts[QUERY], parts[GALLERY])):
+        raise DataError(
+            f"a holdout set of this training part could not be tested on: {found[0]}. It takes people of whom several "
+            "cameras have several images each"
+        )
     return parts
 
 

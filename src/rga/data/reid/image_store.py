@@ -8,7 +8,6 @@ mapped into memory, so that the next run, and every process on the machine, shar
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rga.data import decoding
-from rga.data.base import DataError
 from rga.data.progress import watched
+from rga.errors import DataError
+from rga.files import atomic_file
 
 _FORMAT = 1  # raise it when the bytes of a stored image change
+_UNFINISHED = ".images-*.npy.writing-*"  # of processes that write one, or were killed while they did
 _CHUNK = 512  # images decoded ahead of the writer
 
 
@@ -121,37 +122,27 @@ def _write(file: Path, paths: Sequence[Path], shape: tuple[int, int, int, int], 
     needed = int(np.prod(shape))
     if needed > disk:
         raise DataError(f"the decoded images take {needed:,} bytes, more than the {disk:,} allowed in {file.parent}")
-    part: Path | None = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         _evict(file.parent, disk - needed)
-        handle, name = tempfile.mkstemp(prefix=f"{file.stem}-", suffix=".part", dir=file.parent)
-        part = Path(name)
         # Plain writes and not a writable map: on a full disk the latter ends the process without a word.
-        with os.fdopen(handle, "wb") as out:
+        with atomic_file(file, shared=True) as out:
             np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for image in _decode(paths, (shape[2], shape[3])):
                 out.write(image.tobytes())
-            out.flush()
-            os.fsync(out.fileno())
-        part.chmod(0o644)
-        part.replace(file)
     except OSError as error:
         raise DataError(f"cannot write the decoded images ({needed:,} bytes) into {file.parent}: {error}") from error
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
 
 
 def _evict(folder: Path, room: int) -> None:
     """Remove the longest unused files until the rest takes at most `room` bytes, and what a killed run left behind."""
     # A file that another process has mapped stays readable for it until it ends.
     files = []
-    for file in [*folder.glob("images-*.npy"), *folder.glob("images-*.part")]:
+    for file in [*folder.glob("images-*.npy"), *folder.glob(_UNFINISHED)]:
         with suppress(FileNotFoundError):  # another process tidies up as well
             files.append((file.stat(), file))
     for stat, file in sorted(files, key=lambda entry: entry[0].st_mtime, reverse=True):
-        if file.suffix == ".part":
+        if file.suffix != ".npy":
             if time.time() - stat.st_mtime > 24 * 3600:
                 file.unlink(missing_ok=True)
             continue

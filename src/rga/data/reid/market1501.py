@@ -5,8 +5,9 @@
         query/0001_c1s1_001051_00.jpg
         bounding_box_test/0001_c1s1_001051_03.jpg     `0000_...` distractors, `-1_...` junk
 
-Distractors (wrong detections) stay in the gallery, with identity 0; junk (boxes that are neither right nor wrong) is
-left out, as the data set's protocol says. Other data sets in the same layout can be read with the same function.
+Distractors (wrong detections) stay in the gallery, with identity 0, which nobody asks for; junk (boxes that are neither
+right nor wrong) is left out, as the data set's protocol says. Other data sets in the same layout can be read with the
+same function; their identities may begin at 0. Pictures may be of any kind (.jpg, .JPG, .png, ...).
 """
 
 import re
@@ -18,7 +19,7 @@ from rga.data.reid import boxes
 
 NAME = "market1501"
 TRAIN, QUERY, GALLERY = boxes.PARTS
-FOLDERS = ("Market-1501-v15.09.15", "market1501")  # the archive's own folder, and the name that torchreid users give it
+FOLDERS = ("Market-1501-v15.09.15", "market1501", "market1501/Market-1501-v15.09.15")  # the archive's, and torchreid's
 DISTRACTOR, JUNK = 0, -1
 
 # Images, identities and cameras of each part. The data set's page counts 2,793 distractors; the archive that is
@@ -31,9 +32,7 @@ PUBLISHED = {
     "junk": (3_819, 1, 6),
 }
 
-_LAYOUT = boxes.Boxes(
-    "Market-1501", FOLDERS, re.compile(r"(-1|\d{4})_c(\d+)s\d+_\d+_\d+\.jpg"), "0002_c1s1_000451_03.jpg"
-)
+_LAYOUT = boxes.Boxes("Market-1501", FOLDERS, re.compile(r"(-1|\d{4,})_c(\d+)s\d+_\d+_\d+"), "0002_c1s1_000451_03.jpg")
 locate = _LAYOUT.locate
 
 
@@ -50,27 +49,29 @@ def read(root: str | Path) -> Split:
 
 def scan(root: str | Path) -> tuple[Split, list[Path]]:
     """As `read`, with the pictures whose names do not parse given back instead of refused."""
-    parts, strangers = _LAYOUT.scan(root)
-    known = {name: [sample for sample in samples if sample.identity > DISTRACTOR] for name, samples in parts.items()}
-    gallery = [sample for sample in parts[GALLERY] if sample.identity >= DISTRACTOR]
-    kept = {*known[TRAIN], *known[QUERY], *gallery}
-    ignored = [sample for samples in parts.values() for sample in samples if sample not in kept]
-    return Split(known[TRAIN], known[QUERY], gallery, ignored), strangers
+    parts, strangers, others = _LAYOUT.scan(root)
+    known = {part: [sample for sample in samples if sample.identity != JUNK] for part, samples in parts.items()}
+    ignored = [sample for samples in parts.values() for sample in samples if sample.identity == JUNK]
+    return Split(known[TRAIN], known[QUERY], known[GALLERY], ignored, others=others), strangers
 
 
 def check(root: str | Path, name: str = NAME) -> audit.Report:
     """What `rga data check` says; sets in this layout with another name are not compared with the published counts."""
     split, strangers = scan(root)
     published = PUBLISHED if name == NAME else {}
-    return audit.people(name, Path(root), locate(root), parts(split), published, boxes.problems(split, strangers))
+    return audit.people(
+        name, Path(root), locate(root), split, parts(split), published, boxes.problems(split, strangers)
+    )
 
 
 def parts(split: Split) -> dict[str, list[Sample]]:
     """The rows of a check, under the names of `PUBLISHED`."""
+    asked = any(sample.identity == DISTRACTOR for sample in split.query)  # then it is somebody
+    distractors = [] if asked else [sample for sample in split.gallery if sample.identity == DISTRACTOR]
     return {
         "train": split.train,
         "query": split.query,
-        "gallery": [sample for sample in split.gallery if sample.identity != DISTRACTOR],
-        "distractors": [sample for sample in split.gallery if sample.identity == DISTRACTOR],
+        "gallery": [sample for sample in split.gallery if asked or sample.identity != DISTRACTOR],
+        "distractors": distractors,
         "junk": split.ignored,
     }

@@ -22,14 +22,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rga.data import audit
-from rga.data.base import DataError, Sample, Split, shorten
+from rga.data.base import Sample, Split, shorten
+from rga.data.decoding import SUFFIXES
+from rga.data.listing import left_out, listing, places, read_lines
+from rga.errors import DataError
 
 LISTS = TRAIN, VAL, QUERY, GALLERY = "list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"
 
 # Images, identities and cameras of each part, in both versions.
 PUBLISHED = {"train": (32_621, 1_041, 15), "query": (11_659, 3_060, 15), "gallery": (82_161, 3_060, 15)}
 
-_LINE = re.compile(r"([^/\s]+)/([^/\s_]+_[^/\s_]+_(\d+)_[^/\s]+\.jpg) (\d+)")
+_LINE = re.compile(r"(?:\./)?([^/\s]+)/([^/\s_]+_[^/\s_]+_(\d+)_[^/\s]+)\s+(\d+)")
 _EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg 0"
 
 
@@ -66,8 +69,9 @@ class MSMT17:
                 its identity, or a picture that a list names is not there.
         """
         folder = self.locate(root)
+        trains = (folder / self.train).is_dir()
         return Split(
-            train=self._samples(folder / self.train, folder / TRAIN, folder / VAL),
+            train=self._samples(folder / self.train, folder / TRAIN, folder / VAL) if trains else [],
             query=self._samples(folder / self.test, folder / QUERY),
             gallery=self._samples(folder / self.test, folder / GALLERY),
         )
@@ -81,17 +85,23 @@ class MSMT17:
             times = Counter(f"{sample.path.parent.name}/{sample.path.name}" for sample in samples)
             if twice := [picture for picture, count in times.items() if count > 1]:
                 problems.append(f"{part}: {len(twice)} pictures are named more than once: {shorten(twice)}")
+        folder = self.locate(root)
+        named = {sample.path for samples in parts.values() for sample in samples}
+        present = (folder / part / image for part in (self.train, self.test) for image in listing(folder / part).images)
+        notes = left_out(folder, sorted(path for path in present if path not in named), "named by no list")
         published = PUBLISHED if name in ("", self.name) else {}
-        return audit.people(name or self.name, Path(root), self.locate(root), parts, published, problems)
+        return audit.people(name or self.name, Path(root), folder, split, parts, published, problems, notes)
 
     def locate(self, root: str | Path) -> Path:
-        """The folder with the lists and the two folders of pictures: `root` itself or `title` in it."""
-        root = Path(root).expanduser()
-        wanted = (self.train, self.test, *LISTS)
+        """The folder with the lists and the two folders of pictures: `root` itself or `title` in it.
+
+        The training part may be missing, that is its folder and both its lists.
+        """
+        wanted = (self.train, TRAIN, VAL, self.test, QUERY, GALLERY)
         other = V2 if self is V1 else V1
-        for folder in (root, root / self.title):
+        for folder in places(root, [self.title, f"msmt17/{self.title}"]):
             missing = [name for name in wanted if not (folder / name).exists()]
-            if not missing:
+            if not missing or (missing == [self.train, TRAIN, VAL] and not (folder / other.train).is_dir()):
                 return folder
             if self.train in missing and (folder / other.train).is_dir():
                 raise DataError(
@@ -100,6 +110,7 @@ class MSMT17:
                 )
             if len(missing) < len(wanted):
                 raise DataError(f"half of {self.title}: {folder} lacks {', '.join(missing)}")
+        root = Path(root).expanduser()
         hint = "" if root.is_dir() else " (the folder does not exist)"
         if (root / other.title).is_dir():
             hint = f" (it holds {other.title}, which is data={other.name})"
@@ -120,17 +131,13 @@ V2 = MSMT17("MSMT17_V2", "msmt17_v2", "mask_train_v2", "mask_test_v2")
 
 def _lines(path: Path, pictures: Path) -> list[_Line]:
     """What a list says; every picture that it names is there."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
     lines, missing = [], []
     listings: dict[str, set[str]] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
-        match = _LINE.fullmatch(line.strip())
-        if match is None:
+        match = _LINE.fullmatch(line.strip().replace("\\", "/"))  # as Windows writes paths
+        if match is None or not match[2].lower().endswith(SUFFIXES):
             raise DataError(f"{path}, line {number}: {line[:80]!r} is not like {_EXAMPLE!r}")
         person, name, camera, identity = match.groups()
         if person not in listings:

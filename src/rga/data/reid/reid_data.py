@@ -1,5 +1,6 @@
 """The data module of person re-identification, for every data set that has a reader."""
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rga.data import decoding
-from rga.data.base import DataError, Sample, Split, identities
+from rga.data import decoding, matches
+from rga.data.base import Sample, Split, identities
 from rga.data.module import DataModule
 from rga.data.reid.augment import ReIDAugment
 from rga.data.reid.image_store import ImageStore, cached_file
 from rga.data.sampler import Draw, IdentityBatches, Share, generator
+from rga.errors import ConfigError, DataError
 from rga.runs.inputs import Index
+
+log = logging.getLogger("rga")
 
 
 class ReIDData(DataModule):
@@ -48,7 +52,7 @@ class ReIDData(DataModule):
 
     Attributes:
         num_classes: identities in the training part (after `setup`).
-        summary: images and identities of each part (after `setup`).
+        summary: images and identities of each part, and how many queries count (after `setup`).
         gallery_draws: see `Split` (after `setup`).
     """
 
@@ -81,16 +85,31 @@ class ReIDData(DataModule):
         self._split: Split | None = None
         self._train: TrainImages | None = None
 
+    @property
+    def global_batch(self) -> tuple[int, str, str]:
+        return self.identities, "identities", "recipe.identities"
+
     def prepare_data(self) -> None:
         """Write the demo data where they are wanted, and stop here, in one process, where the data are not as expected.
 
         Raises:
-            DataError: see the reader; also, to train, a training part with fewer identities than a batch needs.
+            DataError: see the reader; also, no query has a match, or, to train, the training part has fewer identities
+                than a batch needs.
+            ConfigError: batches without triplets.
         """
         self.write_demo()
         split = self.split()
+        matches.verify(split, self.root)
         if self.trainer is not None and self.trainer.state.fn == "test":
             return
+        for name, count in (("identities", self.identities), ("images", self.images)):
+            if count < 2:
+                raise ConfigError(
+                    f"recipe.{name}={count}: the triplet loss compares an image with another one of the same identity "
+                    "and with one of another: identities and images of each are at least 2"
+                )
+        if not split.train:
+            raise DataError(f"{self.root} has no training part: it can be tested on (rga test), not trained on")
         present = len(identities(split.train))
         if present < self.identities:
             raise DataError(
@@ -105,10 +124,14 @@ class ReIDData(DataModule):
         split = self.split()
         names = identities(split.train)
         self.num_classes, self.gallery_draws = len(names), split.gallery_draws
+        self.say_left_out(split.others)
         self.summary = {"name": self.name} | {
             part: {"images": len(samples), "identities": len(identities(samples))}
             for part, samples in (("train", split.train), ("query", split.query), ("gallery", split.gallery))
         }
+        self.summary["query"]["counted"] = len(split.query) - len(matches.unmatched(split.query, split.gallery))
+        for note in matches.notes(split):
+            log.info("%s", note)
         if stage in (None, "fit") and self._train is None:
             labels = {identity: label for label, identity in enumerate(names)}
             store = ImageStore([sample.path for sample in split.train], self.size, self.cache, self.memory)

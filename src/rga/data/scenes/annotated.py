@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rga.data import audit, decoding
-from rga.data.base import IGNORED, UNKNOWN, Colour, DataError, Scene, SceneSplit, shorten
+from rga.data.base import IGNORED, UNKNOWN, Colour, Scene, SceneSplit, shorten
+from rga.data.listing import left_out
+from rga.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
@@ -78,7 +80,7 @@ def load(scene: Scene, lookup: Pixels, painted: Mapping[Colour, int] | None = No
         DataError: a file cannot be decoded, the two have different sizes, or a label has a number or a colour that does
             not exist.
     """
-    image, label = decoding.load(scene.image), labels(scene.label, lookup, painted)
+    image, label = decoding.load(scene.image, labelled=True), labels(scene.label, lookup, painted)
     if image.shape[:2] != label.shape:
         raise DataError(
             f"{scene.image} is {image.shape[0]} x {image.shape[1]} (height x width), "
@@ -130,6 +132,9 @@ def _decode(path: Path) -> tuple[NDArray[Any], list[Colour]]:
     """The numbers of a label's pixels, (H, W), or their colours, (H, W, 3); and the palette, if it has one."""
     try:
         with Image.open(path) as file:
+            file.load()
+            if decoding.orientation(file) != 1:
+                raise ValueError("EXIF says that it is to be turned or mirrored: remove that")
             values = file.getpalette("RGB") or [] if file.mode == "P" else []
             found = np.asarray(file.convert("RGB") if file.mode in ("RGB", "RGBA") else file)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that Pillow's readers raise
@@ -208,4 +213,4 @@ def check(
                 problems.append(str(error))
     found |= {part: (0, 0) for part in published if part not in found}  # a part that is not there
     rows, source = audit.rows(folder, found, published)
-    return audit.Report(name, root, ("images", "classes"), rows, source, problems)
+    return audit.Report(name, root, ("images", "classes"), rows, source, problems, left_out(folder, split.others))

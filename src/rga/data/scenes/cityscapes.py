@@ -8,19 +8,25 @@ is 255 (-1). Where there are no `labelIds` at all, `labelTrainIds` are read: 0 t
 part are not public; it is not read (`rga predict --ids` writes what the benchmark wants).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rga.data import audit
-from rga.data.base import IGNORED, UNKNOWN, DataError, Scene, SceneSplit
+from rga.data.base import IGNORED, UNKNOWN, Scene, SceneSplit
+from rga.data.decoding import SUFFIXES
+from rga.data.listing import listing
 from rga.data.scenes import annotated
+from rga.errors import DataError
 
 NAME = "cityscapes"
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 IMAGE, LABEL, TRAIN_LABEL = "_leftImg8bit", "_gtFine_labelIds", "_gtFine_labelTrainIds"
-SUFFIX = ".png"  # in any case
+SUFFIX = ".png"  # of labels, in any case; images may be of any kind
+PUBLISHED_LABELS = tuple(
+    f"_gtFine_{kind}" for kind in ("color", "instanceIds", "instanceTrainIds", "labelIds", "labelTrainIds", "polygons")
+)
 PARTS = ("train", "val")
 FOLDERS = ("cityscapes", "Cityscapes")
 SOURCE = (
@@ -81,6 +87,7 @@ def read(root: str | Path) -> SceneSplit:
         np.array([colour for _, _, colour in CLASSES], np.uint8),
         lookup,
         mistake=mistake,
+        others=[path for part in PARTS for path in _others(folder, part, ending)],
     )
 
 
@@ -114,11 +121,20 @@ def _labels(folder: Path) -> str:
 
 def _scenes(folder: Path, part: str, ending: str) -> list[Scene]:
     images = folder / IMAGES / part
-    return annotated.pair(images, _named(images, IMAGE), _named(folder / LABELS / part, ending))
+    return annotated.pair(images, _named(images, IMAGE, SUFFIXES), _named(folder / LABELS / part, ending))
 
 
-def _named(folder: Path, ending: str) -> Iterator[tuple[str, Path]]:
+def _named(folder: Path, ending: str, suffixes: Sequence[str] = (SUFFIX,)) -> Iterator[tuple[str, Path]]:
     """The files with an ending in the folders of the cities, by the names that come before it."""
-    for path in folder.glob("*/*"):
-        if path.suffix.lower() == SUFFIX and path.stem.endswith(ending) and not path.name.startswith("."):
+    for name in listing(folder).images:
+        path = folder / name
+        if path.suffix.lower() in suffixes and path.stem.endswith(ending):
             yield path.stem.removesuffix(ending), path
+
+
+def _others(folder: Path, part: str, ending: str) -> list[Path]:
+    """What is not read, but for the other kinds of labels that are published."""
+    images, labels = folder / IMAGES / part, folder / LABELS / part
+    read = {path for _, path in (*_named(images, IMAGE, SUFFIXES), *_named(labels, ending))}
+    present = [top / name for top in (images, labels) for names in listing(top) for name in names]
+    return [path for path in present if path not in read and not path.stem.endswith(PUBLISHED_LABELS)]

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rga.data.base import DataError, Scene, SceneSplit
+from rga.data.base import Scene, SceneSplit
 from rga.data.module import DataModule
 from rga.data.reid.augment import Normalize
 from rga.data.sampler import Draw, Share, generator
 from rga.data.scenes import annotated
 from rga.data.scenes.stream import Stream
 from rga.data.scenes.windows import Windows
+from rga.errors import DataError
 from rga.runs.inputs import Index
 
 Pixels = NDArray[np.uint8]
@@ -86,6 +87,10 @@ class SceneData(DataModule):
         self.colours: Pixels = np.empty((0, 3), np.uint8)
         self._split: SceneSplit | None = None
 
+    @property
+    def global_batch(self) -> tuple[int, str, str]:
+        return self.batch, "images", "recipe.batch"
+
     def prepare_data(self) -> None:
         """Write the demo data where they are wanted, and stop here where the data are not as expected.
 
@@ -100,6 +105,7 @@ class SceneData(DataModule):
         """Read the names of the files (once, however often this is called)."""
         split = self._read()
         self.num_classes, self.classes, self.colours = len(split.classes), split.classes, split.colours
+        self.say_left_out(split.others)
         self.summary = {"name": self.name} | {
             part: {"images": len(scenes), "classes": self.num_classes} for part, scenes in split.parts.items()
         }

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DistributedSampler
 
-from rga.data.base import DataError
-from rga.data.sampler import Draw, generator
+from rga.data.sampler import Draw, expect_shares, generator
 
 
 class Stream(DistributedSampler[Draw]):
@@ -25,12 +24,11 @@ class Stream(DistributedSampler[Draw]):
         world_size: the number of processes.
 
     Raises:
-        DataError: a batch cannot be divided among the processes.
+        ConfigError: a batch cannot be divided among the processes.
     """
 
     def __init__(self, count: int, batch: int, steps: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        if batch % world_size:
-            raise DataError(f"a batch of {batch} images cannot be divided among {world_size} processes")
+        expect_shares(batch, world_size, "images", "recipe.batch")
         super().__init__(range(count), num_replicas=world_size, rank=rank, seed=seed)  # type: ignore[arg-type]
         self.count, self.batch, self.steps, self.world_size = count, batch, steps, world_size
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rga.attention import RGAC, RGAS, RGASC
-from rga.attention.relation import RelationAttention
+from rga.attention.rga import RelationAttention
 from rga.interop import reference_tensors
 
 

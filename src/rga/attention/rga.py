@@ -8,9 +8,10 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.attention.batch import check_values
+from rga.attention.checks import check_size, check_values
 from rga.attention.half import linear, matmul
 
+torch.fx.wrap("check_size")
 torch.fx.wrap("linear")
 torch.fx.wrap("matmul")
 
@@ -110,14 +111,158 @@ def _nodes(image: Tensor) -> Tensor:
     return image.squeeze(2).transpose(1, 2)
 
 
-@torch.fx.wrap
-def check_size(x: Tensor, channels: int, size: tuple[int, int]) -> None:
-    """The weights of a block belong to one feature size; raise a ValueError that names both sizes if x has another."""
-    if x.dim() != 4 or x.shape[1] != channels or x.shape[2] != size[0] or x.shape[3] != size[1]:
-        raise ValueError(
-            f"this block was built for feature maps of shape (B, {channels}, {size[0]}, {size[1]}), "
-            f"but the input has shape {tuple(x.shape)}"
+class RGAS(nn.Module):
+    """Spatial relation-aware global attention: (B, C, H, W) -> the same shape, x * gate(x).
+
+    The nodes are the H W positions, their features the C channels. See `RelationAttention` for the formulae.
+
+    Args:
+        channels, size: C and (H, W) of the feature map.
+        reduction, squeeze: s1 and s2 of the paper.
+        relation: False is "w/o Rel.", the gate sees only the feature of a position.
+        vision: False is "w/o Vis.", the gate sees only the relations of a position.
+        zero_init_last: all weights begin at 1/2, see `RelationAttention`.
+
+    Raises:
+        ValueError: in forward, if the input has another size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        reduction: int = 8,
+        squeeze: int = 8,
+        relation: bool = True,
+        vision: bool = True,
+        zero_init_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels, self.size = channels, (size[0], size[1])
+        self.attention = RelationAttention(
+            channels,
+            size[0] * size[1],
+            reduction=reduction,
+            squeeze=squeeze,
+            relation=relation,
+            vision=vision,
+            zero_init_last=zero_init_last,
         )
 
+    def gate(self, x: Tensor) -> Tensor:
+        """The weights, (B, 1, H, W)."""
+        check_size(x, self.channels, self.size)
+        return self.attention(x.flatten(2)).unflatten(2, self.size)
 
-torch.fx.node.has_side_effect(check_size)  # a traced network keeps it, although it gives nothing
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, size={self.size}"
+
+
+class RGAC(nn.Module):
+    """Channel relation-aware global attention: (B, C, H, W) -> the same shape, x * gate(x).
+
+    The nodes are the C channels, their features the H W positions. See `RelationAttention` for the formulae.
+
+    Args:
+        channels, size: C and (H, W) of the feature map.
+        reduction, squeeze: s1 and s2 of the paper.
+        relation: False is "w/o Rel.", the gate sees only the feature of a channel.
+        vision: False is "w/o Vis.", the gate sees only the relations of a channel.
+        zero_init_last: all weights begin at 1/2, see `RelationAttention`.
+
+    Raises:
+        ValueError: in forward, if the input has another size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        reduction: int = 8,
+        squeeze: int = 8,
+        relation: bool = True,
+        vision: bool = True,
+        zero_init_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels, self.size = channels, (size[0], size[1])
+        self.attention = RelationAttention(
+            size[0] * size[1],
+            channels,
+            reduction=reduction,
+            squeeze=squeeze,
+            relation=relation,
+            vision=vision,
+            zero_init_last=zero_init_last,
+        )
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The weights, (B, C, 1, 1)."""
+        check_size(x, self.channels, self.size)
+        nodes = x.flatten(2).transpose(1, 2)  # (B, HW, C), a view for contiguous and channels_last maps
+        return self.attention(nodes).unflatten(1, (1, 1)).permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, size={self.size}"
+
+
+class _Both(nn.Module):
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        reduction: int = 8,
+        squeeze: int = 8,
+        zero_init_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spatial = RGAS(channels, size, reduction=reduction, squeeze=squeeze, zero_init_last=zero_init_last)
+        self.channel = RGAC(channels, size, reduction=reduction, squeeze=squeeze, zero_init_last=zero_init_last)
+
+
+class RGASC(_Both):
+    """RGA-SC, the paper's best: RGA-C on the output of RGA-S. (B, C, H, W) -> the same shape."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The product of both weights, (B, C, H, W); the channel's come from the spatially scaled features."""
+        spatial = self.spatial.gate(x)
+        return spatial * self.channel.gate(x * spatial)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.channel(self.spatial(x))
+
+
+class RGACS(_Both):
+    """RGA-CS: RGA-S on the output of RGA-C. (B, C, H, W) -> the same shape."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The product of both weights, (B, C, H, W); the positions' come from the channel-wise scaled features."""
+        channel = self.channel.gate(x)
+        return channel * self.spatial.gate(x * channel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spatial(self.channel(x))
+
+
+class RGAParallel(_Both):
+    """RGA-S//C: both gates come from the same x and both scale it. (B, C, H, W) -> the same shape.
+
+    The paper leaves the fusion open; the product is chosen because the sequential forms scale by the product as well,
+    so that the rows of Table 1 differ only in what the second gate sees.
+    """
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The product of both weights, (B, C, H, W)."""
+        return self.spatial.gate(x) * self.channel.gate(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.spatial.gate(x) * self.channel.gate(x)

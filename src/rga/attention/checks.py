@@ -24,3 +24,16 @@ def check_values(x: Tensor, module: nn.Module, positions: int) -> None:
             f"batch of shape {tuple(x.shape)}: use at least two images per device, or synchronised BatchNorm on "
             "several devices"
         )
+
+
+@torch.fx.wrap
+def check_size(x: Tensor, channels: int, size: tuple[int, int]) -> None:
+    """The weights of a block belong to one feature size; raise a ValueError that names both sizes if x has another."""
+    if x.dim() != 4 or x.shape[1] != channels or x.shape[2] != size[0] or x.shape[3] != size[1]:
+        raise ValueError(
+            f"this block was built for feature maps of shape (B, {channels}, {size[0]}, {size[1]}), "
+            f"but the input has shape {tuple(x.shape)}"
+        )
+
+
+torch.fx.node.has_side_effect(check_size)  # a traced network keeps it, although it gives nothing

@@ -4,7 +4,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from rga.attention.batch import check_values
+from rga.attention.checks import check_values
 from rga.attention.layout import outer_sum
 
 torch.fx.wrap("outer_sum")
