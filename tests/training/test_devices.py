@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from train.command import CIFAR, SCENES, SMALL
+from training.command import CIFAR, SCENES, SMALL
 
 from rga.errors import ConfigError
 from rga.runs.compose import compose
