@@ -318,7 +318,7 @@ def record(
 
 @app.command()
 def report() -> None:
-    """Write RESULTS.md, its pictures and the README's main rows from the recorded runs."""
+    """Write RESULTS.md, its pictures and the README's table from the recorded runs."""
     from rga.paths import EXPERIMENTS
     from rga.tables.pages import report
 
