@@ -164,3 +164,25 @@ def test_no_checkout_and_no_place_in_the_readme_are_told(checkout: Path, small_c
     with pytest.raises(ConfigError, match="checkout of the sources"):
         report(checkout, small_conf)
     assert not (checkout / "RESULTS.md").exists()
+
+
+def test_what_somebody_sent_is_no_markup(runs: Path, record: Recorder, checkout: Path, small_conf: Path) -> None:
+    run = record("attention=none")
+    theirs = {
+        "device": "<script>alert(1)</script> | [here](https://example.org)",
+        "commit": "`rm -rf`",
+        "data": {"name": "<img src=x>", "![x](y)": {"&lt;images": 90}},
+        "versions": {"torch": "![x](y)"},
+        "finished_at": "<b>2026",
+    }
+    run.write_result({"metrics": {"rank1": 0.5, "map": 0.5}, **theirs})
+    record_all(checkout, small_conf)
+    report(checkout, small_conf)
+    told = (checkout / "RESULTS.md").read_text()
+    assert "1 x &lt;script>" not in told
+    assert r"&lt;script>alert(1)&lt;/script> \| [here]&#40;https" in told
+    assert not re.search(r"<(script|img|b)\b", told)
+    assert "![x]&#40;y)" in told
+    assert "![x](" not in told
+    assert "&amp;lt;images" in told
+    assert "`rm" not in told

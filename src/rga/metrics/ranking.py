@@ -19,6 +19,10 @@ MEMORY = 2**27  # bytes of scores held at a time
 Array = NDArray[Any] | Tensor
 
 
+class NotFiniteError(ValueError):
+    """There are features with NaN or infinity in them: their order means nothing."""
+
+
 @dataclass(frozen=True)
 class RankingResult:
     """Retrieval figures, fractions in 0..1, each a mean over the queries that have a true match.
@@ -243,7 +247,7 @@ def squared_lengths(features: Tensor, name: str) -> Tensor:
     finite = squares.isfinite()
     if not bool(finite.all()):
         first = int((~finite).nonzero()[0])
-        raise ValueError(f"{int((~finite).sum())} {name} features are not finite, the first at row {first}")
+        raise NotFiniteError(f"{int((~finite).sum())} {name} features are not finite, the first at row {first}")
     return squares
 
 

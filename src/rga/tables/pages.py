@@ -8,6 +8,7 @@ from pathlib import Path
 from rga.errors import ConfigError
 from rga.files import write_atomically
 from rga.paths import CONF
+from rga.printing import markdown
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, Filled, Line, fill, override_key
 from rga.tables.origin import origin, runs
@@ -81,7 +82,8 @@ def summary(tables: Sequence[Filled]) -> str:
         if found := _figures(filled):
             main = [line for line in filled.lines if line.row.main] or filled.lines
             shown = _narrowed(filled, main, found)
-            lines += [*markdown_rows(shown, mark=""), "", f"{_heading(filled)}. {' '.join(sources(shown))}", ""]
+            told = f"{markdown(_heading(filled))}. {markdown(' '.join(sources(shown)))}"
+            lines += [*markdown_rows(shown, mark=""), "", told, ""]
     return "\n".join([*(lines if len(lines) > 1 else ["", _NONE, ""]), ""])
 
 
@@ -111,19 +113,23 @@ def _value(override: str) -> str:
 
 
 def _section(filled: Filled) -> list[str]:
-    lines, found = [f"## {_heading(filled)}", ""], _figures(filled)
-    below = [part for note in footnotes(filled, recorded=False) for part in (note, "")]
+    lines, found = [f"## {markdown(_heading(filled))}", ""], _figures(filled)
+    below = [part for note in footnotes(filled, recorded=False) for part in (markdown(note), "")]
     if not found:
         return [*lines, *below]
     papers = {(cell.column.name, cell.metric) for cell in filled.cells if cell.column.of_the_paper}
     shown = _narrowed(filled, filled.lines, found | papers)
     command = " ".join(["rga table", filled.table.name, *filled.overrides])
-    about = [*notes(replace(shown, overrides=())), f"source: {filled.table.source}", f"command: `{command}`"]
-    lines += [f"- {line}" for line in (*about, *origin(shown.entries))]
+    about = [*notes(replace(shown, overrides=())), f"source: {filled.table.source}"]
+    lines += [f"- {markdown(line)}" for line in about]
+    lines += [f"- command: `{command}`", *(f"- {markdown(line)}" for line in origin(shown.entries))]
     lines += ["", *markdown_rows(shown, mark=""), "", *below, *runs(shown), ""]
     for column in filled.columns:
         if curves_of(filled, column):
-            lines += [f"![Learning curves: {_heading(filled)}]({CURVES.as_posix()}/{_picture(filled, column)})", ""]
+            lines += [
+                f"![Learning curves: {markdown(_heading(filled))}]({CURVES.as_posix()}/{_picture(filled, column)})",
+                "",
+            ]
     return lines
 
 
