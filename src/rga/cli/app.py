@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rga.cli import plain_warnings, say, weights_commands
+from rga.cli import plain_warnings, plan_commands, say, weights_commands
 from rga.cli.data_commands import app as data
 from rga.cli.problems import debugging, take_debug, tell, told
 
@@ -331,6 +331,9 @@ app.command("test")(weights_commands.evaluate)
 app.command()(weights_commands.extract)
 app.command()(weights_commands.search)
 app.command()(weights_commands.predict)
+app.command()(plan_commands.plan)
+app.command()(plan_commands.work)
+app.command()(plan_commands.status)
 
 
 @app.command(context_settings=_PASS_ON)
