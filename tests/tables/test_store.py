@@ -18,6 +18,7 @@ import rga.training.launcher
 from rga.errors import ConfigError
 from rga.runs import Run, find_results, fingerprint
 from rga.runs.identity import VERSION
+from rga.runs.inputs import InputsError
 from rga.tables import Filled, Table, fill, load
 from rga.tables.missing import run_missing
 from rga.tables.recorded import read_records, record_of, results, thinned
@@ -165,6 +166,21 @@ def test_a_run_that_was_made_again_replaces_its_record(record: Recorder, table: 
     take(table, small_conf)
     record("attention=none", rank1=0.6, map=0.5)
     assert [line["metrics"]["rank1"] for line in take(table, small_conf)] == [0.6]
+
+
+def test_a_run_of_other_data_replaces_no_record(record: Recorder, table: Table, small_conf: Path) -> None:
+    def made_of(images: int) -> None:
+        summary = {"data": {"train": {"images": images, "digest": f"sha256:{images}"}}}
+        record("attention=none").write_result({"metrics": {"rank1": 0.5, "map": images / 10}, "inputs": summary})
+
+    made_of(7)
+    before = take(table, small_conf)
+    made_of(8)
+    with pytest.raises(InputsError, match=r"train has 8 images, it had 7.*table7\.jsonl:1"):
+        take(table, small_conf)
+    assert take(table, small_conf, "seed=1") == before
+    made_of(7)
+    assert take(table, small_conf) == before
 
 
 def test_a_run_recorded_for_one_table_serves_the_others(record: Recorder, table: Table, small_conf: Path) -> None:

@@ -108,9 +108,11 @@ def train(context: typer.Context) -> None:
     import hydra
 
     from rga.paths import CONF
+    from rga.runs.paths_in_overrides import quoted
 
     application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
-    with _argv(["rga train", *context.args]), _errors_as_they_are():
+    sweep = not {"-m", "--multirun"}.isdisjoint(context.args)
+    with _argv(["rga train", *quoted(context.args, sweep=sweep)]), _errors_as_they_are():
         application()
 
 
@@ -316,7 +318,7 @@ def record(
 
 @app.command()
 def report() -> None:
-    """Write RESULTS.md, its pictures and the README's main rows from the recorded runs."""
+    """Write RESULTS.md, its pictures and the README's table from the recorded runs."""
     from rga.paths import EXPERIMENTS
     from rga.tables.pages import report
 

@@ -96,8 +96,13 @@ def extract(
     from rga.tasks import ReID
 
     trained = load(what, _options(overrides, flip=flip, feature=feature), ReID, config_dir)
-    count, channels = extract(Extractor(trained), folder, out, skip_unreadable).features.shape
-    say(f"features of {count:,} pictures, {channels} numbers each, in {out}")
+    found = extract(Extractor(trained), folder, out, skip_unreadable)
+    count, channels = found.features.shape
+    if found.skipped:
+        from rga.data.base import shorten
+
+        say(f"{len(found.skipped):,} images that do not decode are left out: {shorten(found.skipped, 20)}", err=True)
+    say(f"features of {count:,} images, {channels} numbers each, in {out}")
 
 
 def search(
@@ -122,6 +127,6 @@ def search(
 
     kind(out)
     extractor = Extractor(load(what, _options(overrides, flip=flip, feature=feature), ReID, config_dir))
-    rankings = search(extractor, gallery, query, top)
+    rankings = search(extractor, gallery, query, top, out)
     say("\n\n".join(map(str, rankings)))
     say(f"drawn in {draw(rankings, extractor.size, out)}", err=True)

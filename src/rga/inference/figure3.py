@@ -20,10 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from rga.data import ReIDData, decoding
+from rga.data.decoding import SUFFIXES
 from rga.data.reid.augment import Normalize
 from rga.errors import ConfigError
 from rga.inference import attention_maps
-from rga.inference.features import find
+from rga.inference.features import expect_outside, find
 from rga.inference.sheet import Heat, Profile, draw, kind
 from rga.inference.trained import load
 from rga.network import build, make
@@ -106,6 +107,8 @@ def figure(filled: Filled, out: Path, shown: Shown, folder: Path | None = None, 
         DataError: no images, one that does not decode, or a file that cannot be written.
     """
     kind(out)
+    if folder is not None and out.suffix.lower() in SUFFIXES:
+        expect_outside(out, folder)
     entries = _entries(filled)
     missing = [entry.command for entry in entries if not entry.results]
     if missing:

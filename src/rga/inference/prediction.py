@@ -16,7 +16,7 @@ from rga.data.progress import watched
 from rga.data.reid.augment import Normalize
 from rga.errors import DataError
 from rga.inference.extraction import writing
-from rga.inference.features import digest, find
+from rga.inference.features import digest, expect_outside, find
 from rga.inference.trained import Trained, load
 from rga.tasks import Segmentation
 from rga.training.speed import tune
@@ -48,7 +48,7 @@ def predict(
         device: cpu, cuda, ...; auto: a GPU if there is one.
         strength: of an overlay's colours, 1 hides the image.
         ids: label ids instead of overlays.
-        config_dir: a further folder of configs, see `rga.trained.load`.
+        config_dir: a further folder of configs, see `rga.inference.trained.load`.
 
     Returns:
         How many were written.
@@ -58,8 +58,7 @@ def predict(
         DataError: no images, two of one name, or one that does not decode; or `out` lies among the images, or holds
             results of other weights or of another kind.
     """
-    if out.absolute().resolve().is_relative_to(images.absolute().resolve()):
-        raise DataError(f"{out} lies in {images}: its results would be images there the next time; name another folder")
+    expect_outside(out, images)
     results: dict[Path, Path] = {}
     for name in find(images):
         result = out / Path(name).with_suffix(".png")

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from rga.backbones.weights import fill, read_checkpoint
+from rga.backbones.weights import fill, read_checkpoint, state_dict_of
 from rga.data.base import shorten
 from rga.errors import ConfigError
 from rga.interop import load_reference_model
@@ -26,6 +26,7 @@ from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
 from rga.runs.foreign import vetted
 from rga.runs.kinds import expect_kinds
+from rga.runs.paths_in_overrides import quoted
 from rga.tasks.task import Task
 from rga.training.checkpoints import LAST
 
@@ -122,21 +123,18 @@ def _finished(folder: Path) -> dict[str, Any]:
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], int | None]:
-    """Tensors by name, without `module.`; and the epoch, counted from 1, that the file says it is of."""
+    """Tensors by name, see `state_dict_of`; and the epoch, counted from 1, that the file says it is of."""
     try:
         content = read_checkpoint(file)
+        state = state_dict_of(content, file)
     except FileNotFoundError:
         raise ConfigError(f"no run and no checkpoint at {file.absolute()}") from None
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigError(f"{file} is no checkpoint: expected tensors by name, or such a dict under 'state_dict'")
-    epoch = content.get("epoch")
+    epoch = content.get("epoch") if isinstance(content, Mapping) else None
     if isinstance(epoch, int) and "pytorch-lightning_version" in content:
         epoch += 1  # Lightning counts from 0
-    named = {name.removeprefix("module."): value for name, value in state.items()}
-    return named, epoch if isinstance(epoch, int) else None
+    return state, epoch if isinstance(epoch, int) else None
 
 
 def _build(config: DictConfig) -> Task:
@@ -168,14 +166,24 @@ def _fill(task: Task, state: dict[str, Tensor], config: DictConfig, file: Path, 
         raise ConfigError(
             f"{file} is of another network than backbone={config.backbone.name} with "
             f"attention.after={list(config.attention.after)}, data.size={list(config.data.size)}: {told}\n"
-            "Overrides (attention=..., backbone=..., scale=...) say which network a file is of."
+            f"{_hint(state, file)}"
         ) from error
+
+
+def _hint(state: Mapping[str, Tensor], file: Path) -> str:
+    """What to do with a file that does not fit."""
+    start = f"Its backbone can be the start of a training: backbone.weights={file}"
+    if any(name.startswith("heads.") for name in state) and any(name.startswith("backbone.") for name in state):
+        return f"These are fast-reid's names: that is another network, which pools and embeds otherwise. {start}"
+    if not any(name.startswith("backbone.") for name in state):
+        return f"These are the names of a network alone, as torchreid's or torchvision's files have them. {start}"
+    return "Overrides (attention=..., backbone=..., scale=...) say which network a file is of."
 
 
 def _changed(config: DictConfig, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
     """A finished run's config, which is resolved, with overrides."""
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(quoted(overrides))
     except HydraException as error:
         raise ConfigError(str(error)) from error
     choices = [override for override in parsed if override.key_or_group in ("data", "scale")]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class Table:
     """A table: its columns, its rows, and the Hydra overrides that all its runs share.
 
     `about` are headings of what is told of a row besides its results, such as a network's depth; `protocol` says how
-    the figures are taken. The runs that are recorded lie in `results/` beside the table.
+    the figures are taken. `main_seeds` are the seeds of the main rows by the scale's name, where a scale is so quick
+    that the rows to compare shall not hang on one seed. The runs that are recorded lie in `results/` beside the table.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Table:
     folder: Path = EXPERIMENTS
     kind: str = "table"  # or "figure", whose rows are drawn
     network: str | None = None  # of which the rows' names speak: with another one, that is told
+    main_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -126,7 +128,7 @@ def load(name: str, folder: Path = EXPERIMENTS, kind: str = "table") -> Table:
 
 
 def _table(name: str, content: Any, folder: Path) -> Table:
-    optional = {"overrides", "about", "protocol", "ours", "network"}
+    optional = {"overrides", "about", "protocol", "ours", "network", "main_seeds"}
     found = _fields(content, "the table", {"title", "source", "columns", "rows"}, optional)
     ours = found.get("ours") is True
     columns = tuple(_column(item, f"column {number}", ours) for number, item in enumerate(_list(found, "columns"), 1))
@@ -139,8 +141,8 @@ def _table(name: str, content: Any, folder: Path) -> Table:
     overrides = _strings(found.get("overrides", []), "overrides")
     protocol = str(found["protocol"]) if "protocol" in found else None
     network = str(found["network"]) if "network" in found else None
-    texts = str(found["title"]), str(found["source"])
-    return Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network)
+    texts, seeds = (str(found["title"]), str(found["source"])), _seeds(found.get("main_seeds", {}))
+    return Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network, main_seeds=seeds)
 
 
 def _column(content: Any, where: str, ours: bool) -> Column:
@@ -170,6 +172,14 @@ def _row(content: Any, where: str, width: int | None, headings: tuple[str, ...])
     note = str(found["note"]) if "note" in found else None
     group = str(found["group"]) if "group" in found else None
     return Row(str(found["name"]), overrides, paper, about, note, found.get("main") is True, group)
+
+
+def _seeds(content: Any) -> dict[str, tuple[int, ...]]:
+    if not isinstance(content, dict) or not all(
+        isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds) for seeds in content.values()
+    ):
+        raise ConfigError(f"main_seeds is a mapping of scales to seeds, such as {{demo: [0, 1]}}, not {content!r}")
+    return {str(scale): tuple(seeds) for scale, seeds in content.items()}
 
 
 def _numbers(content: Any, where: str, width: int) -> tuple[float | None, ...]:

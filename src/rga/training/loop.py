@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from rga.errors import ConfigError
 from rga.runs import RESULT, Run
+from rga.runs.identity import weights_file
 from rga.runs.inputs import INPUTS, Index, Inputs
 from rga.runs.kinds import expect_kinds
 from rga.runs.settings import explained, resolved
@@ -51,19 +52,25 @@ def run(config: DictConfig) -> Any:
 def compare_reused(this: Run) -> str:
     """Compare what a finished run was made of with what is there now; gives what is to be said where that cannot be.
 
-    Synthetic data are a function of the config, which is the run's name.
+    Synthetic data are a function of the config, which is the run's name; a file of weights is compared all the same.
 
     Raises:
         InputsError: they are not the same.
     """
-    data = this.config["data"]
-    if data.get("demo") is not None or not (this.folder / INPUTS).exists():
+    if not (this.folder / INPUTS).exists():
         return ""
-    if not Path(data["root"]).exists():
-        return f" (not compared with its data: nothing is at {data['root']})"
-    index = _index(json.dumps({key: value for key, value in data.items() if key != "seed"}))
-    _inputs(this, index).check(this.folder)
-    return ""
+    data, weights = this.config["data"], (this.config.get("backbone") or {}).get("weights")
+    index, gone = None, []
+    if data.get("demo") is None:
+        if Path(data["root"]).exists():
+            index = _index(json.dumps({key: value for key, value in data.items() if key != "seed"}))
+        else:
+            gone.append(f"its data: nothing is at {data['root']}")
+    if weights_file(weights) is not None and not Path(str(weights)).expanduser().exists():
+        gone.append(f"its weights: nothing is at {weights}")
+        weights = None
+    Inputs.of({"backbone": {"weights": weights}}, index).check(this.folder)
+    return f" (not compared with {'; nor with '.join(gone)})" if gone else ""
 
 
 @lru_cache(maxsize=4)  # the finished runs of a sweep are of few data sets
