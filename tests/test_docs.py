@@ -43,7 +43,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> Iterator[list[str]]:
     """The words of each `rga ...`, without variables before it and comments behind it."""
     for block in blocks(page, "console"):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", "").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True) if line.startswith("$ ") else []
             for name in ("rga", ".venv/bin/rga"):
                 if name in words[:2] or words[:1] == [name]:
