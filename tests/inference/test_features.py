@@ -244,7 +244,7 @@ def test_the_commands(run: Path, folder: Path, tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         return done.output
 
-    assert "features of 7 pictures, 128 numbers each" in rga("extract", run, folder, tmp_path / "out", "--flip")
+    assert "features of 7 images, 128 numbers each" in rga("extract", run, folder, tmp_path / "out", "--flip")
     printed = rga("search", run, tmp_path / "out", folder, "--flip", "--top", 1, "--out", tmp_path / "ranks.png")
     assert printed.count("   1  ") == len(NAMES)
     assert (tmp_path / "ranks.png").exists()
@@ -290,7 +290,7 @@ def test_skipped_pictures_are_counted_and_named(
     arguments = ["extract", str(run), str(folder), str(tmp_path / "out"), "--skip-unreadable"]
     for _ in range(2):  # the second time nothing is extracted
         printed = CliRunner().invoke(app, arguments)
-        assert f"2 pictures that do not decode are left out: {', '.join(broken)}" in printed.output
+        assert f"2 images that do not decode are left out: {', '.join(broken)}" in printed.output
         assert "features of 5 pictures" in printed.output
     reasons = [message for message in caplog.messages if message.startswith("left out: cannot read the image")]
     assert [any(name in reason for reason in reasons) for name in broken] == [True, True]

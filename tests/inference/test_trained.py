@@ -20,10 +20,13 @@ from metrics import textbook
 from rga.cli.app import app
 from rga.data import decoding
 from rga.data.base import Sample
+from rga.data.demo.writers import write_market1501
 from rga.data.reid import market1501
 from rga.errors import ConfigError
 from rga.inference.evaluation import evaluate, text
 from rga.inference.trained import load
+from rga.network import make
+from rga.runs.inputs import Inputs, InputsError
 from rga.tasks import ReID, Segmentation
 from untrained import CIFAR, SMALL, write_run
 
@@ -73,6 +76,27 @@ def test_a_run_is_tested_and_left_as_it_is(run: Path, folder: Path) -> None:
         assert counted == expected["valid_queries"]
         assert report["metrics"][f"{prefix}map"] == pytest.approx(expected["map"], abs=1e-6)
         assert report["metrics"][f"{prefix}rank1"] == pytest.approx(expected["cmc"][0], abs=1e-6)
+
+
+def test_a_run_is_tested_on_the_data_it_was_made_of(tmp_path: Path, cache: Path) -> None:
+    """Moved, or without the training part, they are the same data; with another image they are not."""
+    own = [line for line in SMALL if "data.demo" not in line]
+    write_market1501(tmp_path / "here", identities=3, test_identities=5, images=2, distractors=3, junk=1)
+    (tmp_path / "here" / "demo.json").unlink()
+    run = write_run(tmp_path, *own, "data.demo=null", f"data.root={tmp_path / 'here'}")
+    Inputs(make(load(run).config.data).index(), None).write(run)
+    expected = evaluate(load(run))["metrics"]
+
+    there = tmp_path / "there"
+    shutil.move(tmp_path / "here", there)
+    shutil.rmtree(there / "bounding_box_train")
+    assert evaluate(load(run, [f"data.root={there}"]))["metrics"] == expected
+    taken = sorted((there / "bounding_box_test").glob("0*"))[0]
+    taken.unlink()
+    with pytest.raises(InputsError, match=f"1 gone: gallery/{taken.name}"):
+        evaluate(load(run, [f"data.root={there}"]))
+    named = evaluate(load(run, [f"data.root={there}", "data.name=mine"]))
+    assert named["data"]["name"] == "mine"
 
 
 def test_on_other_data(run: Path, folder: Path) -> None:

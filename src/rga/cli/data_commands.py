@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rga.cli import say
+
 app = typer.Typer(help="Check a data set on disk, draw demo data, cut a holdout set.", no_args_is_help=True)
 
 
@@ -22,7 +24,7 @@ def check(
     from rga.data import audit
 
     report = audit.check(name, root)
-    typer.echo(str(report))
+    say(str(report))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -56,7 +58,7 @@ def demo(
         write(Path(root), **{"seed": seed, **options})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    typer.echo(f"{name} drawn in {root}")
+    say(f"{name} drawn in {root}")
 
 
 @app.command("holdout")
@@ -72,5 +74,5 @@ def holdout(
     from rga.data.reid import holdout
 
     parts = holdout.write(name, root, out)
-    typer.echo("\n".join(f"{part:20}{len(pictures):>8,} pictures" for part, pictures in parts.items()))
-    typer.echo(f"a holdout set of {name} lies in {out}")
+    say("\n".join(f"{part:20}{len(pictures):>8,} pictures" for part, pictures in parts.items()))
+    say(f"a holdout set of {name} lies in {out}")

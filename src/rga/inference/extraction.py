@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 import torch
@@ -89,6 +89,11 @@ def read(out: Path, extractor: Extractor) -> Features:
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"no features in {out.absolute()}, or damaged ones: {error}") from error
     _compare(out / FEATURES, metadata, extractor.identity)
+    if not isinstance(names, list) or len(names) != len(features) or "folder" not in metadata:
+        raise DataError(f"no features in {out.absolute()}, or damaged ones: a name for each is expected in {NAMES}")
+    for name in names:
+        if not isinstance(name, str) or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise DataError(f"{out / NAMES}: {name!r} leads out of the folder of the images")
     if not all(bool(part.isfinite().all()) for part in features.split(_PART)):
         raise DataError(f"{out / FEATURES} holds features that are not finite: remove it, and extract them again")
     return Features(features, names, Path(metadata["folder"]), json.loads(metadata.get("skipped", "[]")))

@@ -1,4 +1,7 @@
-"""Networks with trained weights, for evaluation: of a finished run, a checkpoint, or a file of the authors' code."""
+"""Networks with trained weights, for evaluation: of a finished run, a checkpoint, or a file of the authors' code.
+
+The run may be anybody's: see `rga.runs.foreign`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +24,8 @@ from rga.network import build, make
 from rga.paths import CONF
 from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
+from rga.runs.foreign import vetted
+from rga.runs.kinds import expect_kinds
 from rga.runs.paths_in_overrides import quoted
 from rga.tasks.task import Task
 from rga.training.checkpoints import LAST
@@ -40,6 +45,7 @@ class Trained:
         epoch: of which they are, where the file says it.
         authors: whether the file is of the authors' code.
         own_data: whether it is of a finished run, and `config` names the run's own data.
+        recorded_root: whether where the data lie is what the run has recorded, and nobody's choice here.
     """
 
     task: Task
@@ -48,6 +54,7 @@ class Trained:
     epoch: int | None
     authors: bool
     own_data: bool
+    recorded_root: bool
 
     @property
     def network(self) -> str:
@@ -56,7 +63,7 @@ class Trained:
         return self.config.backbone.name + (f" + {block._target_.rpartition('.')[2]}" if block else "")
 
 
-def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task) -> Trained:
+def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task, config_dir: Path | None = None) -> Trained:
     """Rebuild what was trained.
 
     Args:
@@ -66,31 +73,39 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task) -> 
             `data.X=`, `task.X=` and `trainer.X=` change single values. For a file that lies outside of its finished run
             they say which network it is of, as for `rga train`; the authors' is by default `attention=rga_sc`.
         kind: the task that is expected.
+        config_dir: a further folder of configs, whose components are built as the installed ones are.
 
     Raises:
-        ConfigError: no finished run, no such file, one that is damaged or of another network or task, an override that
-            names nothing.
+        ConfigError: no finished run, no such file, one that is damaged or of another network or task, a component that
+            no config names, an override that names nothing.
     """
     if what.is_dir():
-        config = OmegaConf.create(_finished(what)["config"])
+        recorded: dict[str, Any] | None = _finished(what)
         what = what / LAST
         if not what.is_file():
             raise ConfigError(f"{what.parent.absolute()} has no {LAST}, so its weights are not here")
     else:
-        beside = read_result((what.parent / RESULT).absolute()) if what.name == LAST else None
-        config = None if beside is None else OmegaConf.create(beside["config"])
+        recorded = read_result((what.parent / RESULT).absolute()) if what.name == LAST else None
+    config: DictConfig | None = None
+    if recorded is not None:
+        folders = [CONF, *([config_dir] if config_dir else [])]
+        config = OmegaConf.create(vetted(recorded.get("config"), folders, what.with_name(RESULT)))
     state, epoch = _read(what)
     authors = any(name.startswith(_AUTHORS) for name in state)
     own = None if config is None else config.data.name
     if config is None:
-        config = OmegaConf.create(compose([*(["attention=rga_sc"] if authors else []), *overrides]))
+        words = [*(["attention=rga_sc"] if authors else []), *overrides]
+        config = OmegaConf.create(compose(words, config_dir=config_dir))
     else:
-        config = _changed(config, overrides)
+        config = _changed(config, overrides, config_dir)
+    expect_kinds(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    chosen = any(word.lstrip("+").startswith(("data=", "data.root=", "scale=")) for word in overrides)
     task = _build(config)
     if not isinstance(task, kind):
         raise ConfigError(f"{what} is of a run of {type(task).__name__}, expected one of {kind.__name__}")
     _fill(task, state, config, what, authors)
-    return Trained(task.eval(), config, what, epoch, authors, own is not None and own == config.data.name)
+    own_data = own is not None and own == config.data.name
+    return Trained(task.eval(), config, what, epoch, authors, own_data, recorded is not None and not chosen)
 
 
 def _finished(folder: Path) -> dict[str, Any]:
@@ -165,7 +180,7 @@ def _hint(state: Mapping[str, Tensor], file: Path) -> str:
     return "Overrides (attention=..., backbone=..., scale=...) say which network a file is of."
 
 
-def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def _changed(config: DictConfig, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
     """A finished run's config, which is resolved, with overrides."""
     try:
         parsed = OverridesParser.create().parse_overrides(quoted(overrides))
@@ -184,18 +199,26 @@ def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if not override.key_or_group.startswith("data."):
             _set(config, override)
     if choices:
-        config.data = _other_data(config, [str(override.input_line) for override in choices])
+        config.data = _other_data(config, [str(override.input_line) for override in choices], config_dir)
     for override in values:
         if override.key_or_group.startswith("data."):
             _set(config, override)
     return config
 
 
-def _other_data(config: DictConfig, choices: list[str]) -> DictConfig:
+def _other_data(config: DictConfig, choices: list[str], config_dir: Path | None) -> DictConfig:
     """The node `data` of other data, in the size that the network is for; what it refers to is the run's."""
-    tasks = {OmegaConf.load(path)._target_: path.stem for path in (CONF / "task").glob("*.yaml")}
+    folders = [folder for folder in (CONF, config_dir) if folder]
+    paths = [path for folder in folders for path in (folder / "task").glob("*.yaml")]
+    tasks = {OmegaConf.select(OmegaConf.load(path), "_target_"): path.stem for path in paths}
     same = [] if any(choice.startswith("data=") for choice in choices) else [f"data={config.data.name}"]
-    fresh = compose([f"task={tasks[config.task._target_]}", *same, *choices], resolve=False)["data"]
+    if same and not any((folder / "data" / f"{config.data.name}.yaml").is_file() for folder in folders):
+        raise ConfigError(
+            f"{' '.join(choices)}: of which data set? The run's own, {config.data.name}, has no config here"
+        )
+    fresh = compose([f"task={tasks[config.task._target_]}", *same, *choices], config_dir=config_dir, resolve=False)[
+        "data"
+    ]
     if fresh["_target_"] != config.data._target_:
         raise ConfigError(
             f"{' '.join(choices)}: the run needs data of {config.data._target_.rpartition('.')[2]}, these are of "
