@@ -87,7 +87,7 @@ def test_commands_for_weights(strange: Path, cache: Path, monkeypatch: pytest.Mo
     (strange / "images").mkdir()
     for number in range(3):
         Image.new("RGB", (8, 16), (80 * number, 0, 0)).save(strange / "images" / f"{number}{STRANGE}.png")
-    assert "features of 3 pictures" in rga("extract", run, strange / "images", strange / "features")
+    assert "features of 3 images" in rga("extract", run, strange / "images", strange / "features")
     printed = rga("search", run, strange / "features", strange / "images", "--out", strange / "ranks.png")
     assert printed.count(f"{STRANGE}.png") == 9  # three queries, and each one's two matches
     assert (strange / "ranks.png").exists()
