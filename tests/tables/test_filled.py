@@ -84,6 +84,11 @@ def test_a_rerun_misses_everything(record: Recorder, fill: Fill) -> None:
     assert len(fill("rerun=true", "seed=0").missing()) == 3
 
 
+def test_synthetic_data_with_default_options_are_synthetic(fill: Fill) -> None:
+    assert cell(fill("+data.demo={}"), "RGA-S").entry.setting.synthetic  # type: ignore[union-attr]
+    assert not cell(fill(), "RGA-S").entry.setting.synthetic  # type: ignore[union-attr]
+
+
 def test_seeds_of_different_data_are_no_mean(record: Recorder, fill: Fill) -> None:
     """Asked for one of them, the table shows it."""
     for seed in (0, 1):

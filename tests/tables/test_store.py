@@ -264,9 +264,9 @@ def test_one_more_seed_runs_only_what_is_missing(
     GlobalHydra.instance().clear()
 
 
-def test_drawn_data_are_not_recorded(record: Recorder, table: Table, small_conf: Path) -> None:
+def test_synthetic_data_are_not_recorded(record: Recorder, table: Table, small_conf: Path) -> None:
     record("attention=none", "scale=demo", rank1=0.9, map=0.9)
-    with pytest.raises(ConfigError, match="drawn data"):
+    with pytest.raises(ConfigError, match="synthetic data"):
         record_table(table, ["scale=demo"], small_conf)
     assert not table.results.exists()
 

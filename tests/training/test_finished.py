@@ -3,21 +3,22 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from rga.data.demo.writers import write_market1501
-from rga.errors import ConfigError
+from rga.data.demo.writers import write_cifar10, write_cityscapes, write_market1501
+from rga.errors import ConfigError, DataError
 from rga.network import make
 from rga.runs import Run, fingerprint
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs, InputsError
 from rga.training.checkpoints import LAST, time_limit
 from rga.training.loop import run
-from training.command import SMALL, command, only_result, train, what_counts
+from training.command import CIFAR, SCENES, SMALL, command, only_result, train, what_counts
 
 REAL = [line for line in SMALL if "data.demo" not in line]  # the same images, as a data set of one's own
 
@@ -122,6 +123,25 @@ def test_an_unfinished_run_does_not_go_on_with_other_data(tmp_path: Path, cache:
     assert "was made of other inputs" in refused(second)
     assert (folder / LAST).exists()
     assert (folder / "inputs.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("small", "write"),
+    [(REAL, write_market1501), (CIFAR, partial(write_cifar10, train=100, test=60)), (SCENES, write_cityscapes)],
+)
+def test_synthetic_data_are_not_trained_on_as_real_ones(
+    tmp_path: Path, cache: Path, small: list[str], write: Callable[[Path], Path]
+) -> None:
+    """Their figures would stand in the tables as those of the data set."""
+    drawn = write(tmp_path / "drawn")
+    own = [line for line in small if "data.demo" not in line]
+    config = config_of(tmp_path, f"data.root={drawn}", "++data.demo=null", small=own)
+    with pytest.raises(DataError, match=r"drawn holds synthetic images in the layout of .*data\.demo="):
+        run(OmegaConf.create(config))
+    assert not list(tmp_path.rglob("last.ckpt"))
+    (drawn / "demo.json").rename(tmp_path / "demo.json")  # one above the root is of another set
+    if small is not CIFAR:  # whose reader takes other numbers of images from a synthetic set alone
+        assert not make(config["data"]).synthetic
 
 
 @pytest.mark.parametrize("demo", [True, False])

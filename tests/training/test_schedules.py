@@ -8,6 +8,7 @@ import yaml
 from hydra.utils import instantiate
 
 from rga.paths import CONF
+from rga.runs.compose import compose
 from rga.training.schedules import poly, resnet_steps
 
 REFERENCE = Path(__file__).parents[1] / "fixtures" / "lr_schedule.npz"
@@ -24,6 +25,13 @@ def test_learning_rate_of_each_epoch_is_the_authors() -> None:
 def test_the_cifar_recipe_starts_deep_networks_slowly(depth: int, first: float) -> None:
     rates = [0.1 * resnet_steps(epoch, depth=depth, milestones=[81, 122], gamma=0.1) for epoch in range(164)]
     assert rates == pytest.approx([first] + 80 * [0.1] + 41 * [0.01] + 42 * [0.001])
+
+
+def test_what_is_left_of_a_deep_network_starts_at_once() -> None:
+    """At scale=demo a ninth of its layers."""
+    config = compose(["experiment=cifar_resnet", "scale=demo", "backbone.depth=110"])
+    assert instantiate(config["recipe"]["schedule"])(0) == 1.0
+    assert resnet_steps(0, depth=218, shrink=1, milestones=[2], gamma=0.1) == pytest.approx(0.1)
 
 
 def test_within_an_epoch_only_poly_changes() -> None:

@@ -63,11 +63,12 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """A classification data set: its two parts, and the names of the classes in the order of the labels."""
+    """A classification data set: its two parts, the names of the classes in the order of the labels, and its folder."""
 
     train: LabelledImages
     test: LabelledImages
     classes: list[str]
+    folder: Path | None = None  # None: it is not from files
 
 
 Colour = tuple[int, int, int]

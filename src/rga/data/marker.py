@@ -24,6 +24,12 @@ def recorded(root: str | Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and {"options", "counts"} <= found.keys() else None
 
 
+def is_drawn(folder: Path, root: Path) -> bool:
+    """Whether a folder of a set at `root`, or one between them, has a marker."""
+    top = root.expanduser()
+    return any(recorded(place) is not None for place in (folder, *folder.parents) if place.is_relative_to(top))
+
+
 def write(
     root: str | Path,
     options: Mapping[str, Any],

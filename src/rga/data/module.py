@@ -10,6 +10,7 @@ import torch
 from lightning import LightningDataModule
 
 from rga.data.listing import left_out
+from rga.data.marker import is_drawn
 from rga.data.sampler import expect_shares, generator
 from rga.errors import ConfigError
 from rga.runs.inputs import Index
@@ -52,6 +53,15 @@ class DataModule(LightningDataModule):
         self.demo, self.demo_writer = demo, demo_writer
         self.summary: dict[str, Any] = {}
         self.num_classes = 0
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images are: of this run, or of another one or `rga data demo`, which have marked their folder."""
+        return self.demo is not None or is_drawn(self.folder(), self.root)
+
+    def folder(self) -> Path:
+        """A folder of the set, at or below its root."""
+        raise NotImplementedError
 
     def write_demo(self) -> bool:
         """Write the demo data where they are wanted; whether they are. ConfigError: an option that is none."""

@@ -24,7 +24,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     Returns:
         `metrics`; and what they are of: `weights`, their `epoch`, whether they are of the `authors`' code, `network`,
         `precision`, `options` of the test (`feature`, `flip`, `rerank`), `data` (the name, and counts of each part),
-        `root` and `demo`, whether the data are drawn ones.
+        `root` and `demo`, whether the data are synthetic.
 
     Raises:
         DataError: see the reader.
@@ -61,7 +61,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         "options": {name: config.task[name] for name in ("feature", "flip", "rerank") if config.task.get(name)},
         "data": data.summary,
         "root": str(data.root),
-        "demo": data.demo is not None,
+        "demo": data.synthetic,
     }
 
 

@@ -64,6 +64,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Plain": {"width": 512, "dropout": 0.1},
     # schedules
     "poly": {"power": 0.9},
+    "resnet_steps": {"shrink": 1},
     # tasks
     "Classification": _TASK,
     "ReID": {**_TASK, "smoothing": 0.1, "margin": 0.3, "feature": "after_bn", "flip": False, "rerank": False},

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 _GATES = {True: "begin at 1/2", False: "begin at random, as the authors'"}
-_DRAWN = " (drawn)"  # in the layout of that data set
+_SYNTHETIC = " (synthetic)"  # in the layout of that data set
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Setting:
         data, recipe, weights = node("data"), node("recipe"), node("backbone").get("weights")
         size, begins = data.get("size"), (node("attention").get("block") or {}).get("zero_init_last")
         return cls(
-            data=str(data.get("name", "unnamed")) + (_DRAWN if data.get("demo") else ""),
+            data=str(data.get("name", "unnamed")) + (_SYNTHETIC if data.get("demo") is not None else ""),
             network=str(node("backbone").get("name", "unnamed")),
             scale=str(node("scale").get("name", "paper")),
             epochs=recipe.get("epochs"),
@@ -41,9 +41,9 @@ class Setting:
         )
 
     @property
-    def drawn(self) -> bool:
-        """Whether the data are drawn, so that the figures are no results."""
-        return self.data.endswith(_DRAWN)
+    def synthetic(self) -> bool:
+        """Whether the data are synthetic, so that the figures are no results."""
+        return self.data.endswith(_SYNTHETIC)
 
     @property
     def budget(self) -> str:

@@ -40,7 +40,7 @@ def record(words: Sequence[str]) -> list[str]:
     Without a table: all of them, each as in the paper and in every setting in which it is recorded already.
 
     Raises:
-        ConfigError: no such table, overrides that make no sense, drawn data, or an installed package.
+        ConfigError: no such table, overrides that make no sense, synthetic data, or an installed package.
     """
     if EXPERIMENTS.is_relative_to(Path(rga.__file__).parent):
         raise ConfigError("records belong to the sources, and this is an installed package: use a checkout of them")
@@ -69,12 +69,12 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF)
     again replaces its record.
 
     Raises:
-        ConfigError: as `fill`, and for drawn data, which give no results.
+        ConfigError: as `fill`, and for synthetic data, which give no results.
         InputsError: a run that is recorded was made again, of other data or weights.
     """
     filled = fill(table, overrides, conf)
-    if any(entry.setting.drawn for entry in filled.entries):
-        raise ConfigError("runs on drawn data are no results: they are not recorded")
+    if any(entry.setting.synthetic for entry in filled.entries):
+        raise ConfigError("runs on synthetic data are no results: they are not recorded")
     asked = essential(table, overrides, conf)
     before = {known.run: known for known in read_records(table.results)}
     new, changed, kept = [], [], {run: known for run, known in before.items() if known.table == table.name}
@@ -158,15 +158,15 @@ def _sorted(records: Iterable[Record], asked: tuple[str, ...], filled: Filled) -
 
 
 def _left_over(config: Mapping[str, Any]) -> list[str]:
-    """The finished runs, but those on drawn data, that no table's records have."""
+    """The finished runs, but those on synthetic data, that no table's records have."""
     runs = {known.run for known in read_records()}
     found = [result for results in find_results(config["paths"]["runs"]).values() for result in results]
     return [
         f"{result['fingerprint']}/{result['seed']}"
         for result in found
-        if (result["fingerprint"], result["seed"]) not in runs and not _drawn(result.get("config") or {})
+        if (result["fingerprint"], result["seed"]) not in runs and not _synthetic(result.get("config") or {})
     ]
 
 
-def _drawn(config: Mapping[str, Any]) -> bool:
-    return bool((config.get("data") or {}).get("demo"))
+def _synthetic(config: Mapping[str, Any]) -> bool:
+    return (config.get("data") or {}).get("demo") is not None

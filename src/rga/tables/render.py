@@ -1,7 +1,7 @@
 """Print a filled table: text for a terminal, Markdown, LaTeX; CSV and JSON are `export`'s. Figures are in percent.
 
 The paper's numbers and ours stand in columns of their own, and the heading of ours is the scale where that is not the
-paper's: figures from drawn demo data never stand under `ours`. A figure with a recorded run in it is marked.
+paper's: figures from synthetic data never stand under `ours`. A figure with a recorded run in it is marked.
 """
 
 import io

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from rga.errors import ConfigError
+from rga.errors import ConfigError, DataError
 from rga.runs import RESULT, Run
 from rga.runs.identity import weights_file
 from rga.runs.inputs import INPUTS, Index, Inputs
@@ -150,6 +150,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         inputs = None
         if first:
             data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
+            _expect_real(data)
             inputs = _inputs(this, data.index())
             if (this.folder / LAST).exists():
                 inputs.check(this.folder)
@@ -202,6 +203,15 @@ def _made(group: str, node: Any, **parts: Any) -> Any:
         return make(node, **parts)
     except ConfigError as error:
         raise ConfigError(f"{group}: {error}") from error
+
+
+def _expect_real(data: Any) -> None:
+    """Refuse synthetic data under the name of real ones: their figures would stand as those of the data set."""
+    if data.demo is None and data.synthetic:
+        raise DataError(
+            f"{data.root} holds synthetic images in the layout of {data.name}, and a run of them says so: scale=demo "
+            "writes its own, and data.demo={...} with the options in demo.json there takes these"
+        )
 
 
 def _inputs(this: Run, index: Index) -> Inputs:

@@ -15,12 +15,14 @@ def warmup_steps(epoch: float, *, warmup: int, start: float, milestones: Sequenc
     return rise * gamma ** sum(whole >= milestone for milestone in milestones)
 
 
-def resnet_steps(epoch: float, *, depth: int, milestones: Sequence[int], gamma: float) -> float:
+def resnet_steps(epoch: float, *, depth: int, milestones: Sequence[int], gamma: float, shrink: int = 1) -> float:
     """Multiply by `gamma` at each milestone; with 110 layers or more the first epoch has a tenth of the rate.
 
-    He et al. (CVPR 2016, section 4.2) found 0.1 too large for ResNet-110 to start converging.
+    He et al. (CVPR 2016, section 4.2) found 0.1 too large for ResNet-110 to start converging. `shrink` divides the
+    layers, as in the network (`rga.backbones.cifar_resnet`).
     """
-    return warmup_steps(epoch, warmup=1 if depth >= 110 else 0, start=0.1, milestones=milestones, gamma=gamma)
+    warmup = 1 if depth // shrink >= 110 else 0
+    return warmup_steps(epoch, warmup=warmup, start=0.1, milestones=milestones, gamma=gamma)
 
 
 def poly(epoch: float, *, epochs: int, power: float = 0.9) -> float:

@@ -66,7 +66,7 @@ class Cifar:
         names = [line.strip() for line in read_lines(folder / self.names) if line.strip()]
         if len(names) != self.labels[-1]:
             raise DataError(f"{folder / self.names} names {len(names)} classes, {self.title} has {self.labels[-1]}")
-        return ImageSplit(self._part(folder, self.train), self._part(folder, (self.test,)), names)
+        return ImageSplit(self._part(folder, self.train), self._part(folder, (self.test,)), names, folder)
 
     def locate(self, root: str | Path) -> Path:
         """The folder with the files: `root` itself or `folder` in it."""

@@ -78,6 +78,7 @@ class ImageData(DataModule):
         self.batch, self.test_batch, self.pad, self.mirror = batch, test_batch, pad, mirror
         self.download = download
         self._split: ImageSplit | None = None  # between prepare_data and setup
+        self._folder: Path | None = None
         self._train: TrainImages | None = None
         self._test: TestImages | None = None
 
@@ -136,6 +137,12 @@ class ImageData(DataModule):
         lines = (f"{part}\tall images\t{images.images.nbytes}\t{_digest(images)}" for part, images in parts.items())
         return Index(tuple(lines), {part: len(images) for part, images in parts.items()})
 
+    def folder(self) -> Path:
+        """That of the files."""
+        if self._folder is None:
+            self._folder = self._read().folder
+        return self._folder or self.root
+
     def _read(self) -> ImageSplit:
         if self._split is None:
             split = self.reader(self.root)
@@ -144,7 +151,7 @@ class ImageData(DataModule):
                     raise DataError(
                         f"the images in {self.root} are {images.shape[2:]}, expected data.size = {self.size}"
                     )
-            self._split = split
+            self._split, self._folder = split, split.folder
         return self._split
 
     def _device(self) -> torch.device:

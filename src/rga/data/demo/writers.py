@@ -25,7 +25,7 @@ __all__ = [
     "write_msmt17_v2",
 ]
 
-_SHAPES_VERSION = 1
+_SHAPES_VERSION = 2
 _STREET_VERSION = 1
 
 

@@ -175,6 +175,11 @@ class ReIDData(DataModule):
             (part, sample.path, f"{sample.identity} {sample.camera}") for part, samples in parts for sample in samples
         )
 
+    def folder(self) -> Path:
+        """That of an image."""
+        split = self.split()
+        return next(sample.path.parent for part in (split.gallery, split.query, split.train) for sample in part)
+
     def split(self) -> Split:
         """What the reader gives, read once; demo data have to be there (`write_demo`)."""
         if self._split is None:
