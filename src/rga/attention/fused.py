@@ -40,6 +40,8 @@ def fits(x: Tensor, block: nn.Module) -> bool:
         return False
     if not block.training or not torch.is_grad_enabled() or _dtype(x) == torch.float16:
         return False
+    if len(x) == 1 and 1 in (x.shape[1], x.shape[2:].numel()):  # a single value, of which the modules complain
+        return False
     for module in block.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not _is_plain(module):
             return False
@@ -111,17 +113,14 @@ class _Fused(torch.autograd.Function):
                 seen.append(seen[-1] * _as_weight(branch.weight, x, gate))
             for gate, own, branch in reversed(list(zip(ctx.gates, parameters, kept, strict=True))):
                 input = seen.pop()
-                total = torch.empty_like(x, memory_format=_layout(x))
-                of_weight = gradient
-                if ctx.scale:
-                    of_weight = (gradient * input).sum((2, 3) if gate.per_channel else 1)
-                    torch.mul(gradient, _as_weight(branch.weight, x, gate), out=total)
-                of_nodes, of_parameters = _backward(
-                    of_weight, _as_nodes(input, gate).to(ctx.dtype), gate.attention, own, branch
-                )
-                weight, embedding = of_nodes
-                _add_product(_as_nodes(total, gate), weight, embedding, beta=int(ctx.scale))
-                gradient = total
+                weight = _as_weight(branch.weight, x, gate)
+                of_weight = (gradient * input).sum((2, 3) if gate.per_channel else 1) if ctx.scale else gradient
+                nodes = _as_nodes(input, gate).to(ctx.dtype)
+                of_embedded, of_parameters = _backward(of_weight, nodes, gate.attention, own, branch)
+                total = torch.empty_like(x, dtype=ctx.dtype, memory_format=_layout(x))
+                torch.bmm(own.embed.t().expand(len(x), -1, -1), of_embedded, out=_as_nodes(total, gate))
+                total = total.to(x.dtype)
+                gradient = total.addcmul_(gradient, weight) if ctx.scale else total
                 found = [*of_parameters, *found]
         return gradient, None, None, *found
 
@@ -195,6 +194,7 @@ class _Kept(NamedTuple):
 
 def _forward(x: Tensor, attention: "RelationAttention", own: _Parameters) -> _Kept:
     """The weights of nodes (B, F, P), and what their backward needs."""
+    attention.batches += 1
     batch, width, nodes = len(x), attention.width, attention.nodes
     embedded = F.conv2d(x.unsqueeze(2), own.embed[:, :, None, None])
     embedding, *embedded_statistics = _norm(embedded, attention.embed_bn)
@@ -207,29 +207,31 @@ def _forward(x: Tensor, attention: "RelationAttention", own: _Parameters) -> _Ke
     inputs = x.new_empty(batch, nodes, 1 + len(own.relate))
     torch.mean(psi, 1, out=inputs[:, :, 0])
     pair = embedding.squeeze(2)[:, : 2 * width]
+    related = inputs[:, :, 1:]
     if _by_moments(attention):
-        related, *related_statistics = moments.normalised(pair, mixed, attention.relate_bn)
+        _, *related_statistics = moments.normalise(pair, mixed, attention.relate_bn, related)
+        related.clamp_min_(0)
     else:
-        related, *related_statistics = _norm(_image(pair.transpose(1, 2) @ mixed), attention.relate_bn)
-        related = _nodes(related)
-    torch.clamp_min(related, 0, out=inputs[:, :, 1:])
+        normal, *related_statistics = _norm(_image(pair.transpose(1, 2) @ mixed), attention.relate_bn)
+        torch.clamp_min(_nodes(normal), 0, out=related)
     squeezed = inputs @ own.squeeze.t()
     hidden, *squeezed_statistics = _norm(_image(squeezed), attention.squeeze_bn)
     hidden = _nodes(hidden.relu_())
     scored = hidden @ own.score.t()
     weight, *scored_statistics = _norm(_image(scored), attention.score_bn)
-    return _Kept(
+    kept = [
         embedded, *embedded_statistics, embedding,
         mixed, *related_statistics, inputs,
         squeezed, *squeezed_statistics, hidden,
         scored, *scored_statistics, torch.sigmoid(weight),
-    )  # fmt: skip
+    ]  # fmt: skip
+    return _Kept(*kept)
 
 
 def _backward(
     gradient: Tensor, x: Tensor, attention: "RelationAttention", own: _Parameters, kept: _Kept
-) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
-    """From the gradient of the weights those of the nodes, as two factors, and of the twelve parameters."""
+) -> tuple[Tensor, list[Tensor]]:
+    """From the gradient of the weights those of what embeds the nodes, (B, 3D, P), and of the twelve parameters."""
     batch, width, nodes = len(x), attention.width, attention.nodes
     gradient = aten.sigmoid_backward(gradient.reshape(kept.weight.shape).to(kept.weight.dtype), kept.weight)
     gradient, score_weight, score_bias = _norm_backward(
@@ -251,11 +253,13 @@ def _backward(
     of_pair, of_psi = total.squeeze(2).split([2 * width, width], 1)
     of_mean = (gradient[:, :, 0] / width).unsqueeze(1).expand_as(psi)
     aten.threshold_backward.grad_input(of_mean, psi, 0, grad_input=of_psi)
-    gradient = aten.threshold_backward(gradient[:, :, 1:], kept.inputs[:, :, 1:], 0)
+    gradient, related = gradient[:, :, 1:], kept.inputs[:, :, 1:]
     statistics = own.relate_weight, kept.related_mean, kept.related_scale
     if _by_moments(attention):
+        aten.threshold_backward.grad_input(gradient, related, 0, grad_input=gradient)
         of_mixed, relate_weight, relate_bias = moments.backward(gradient, pair, kept.mixed, *statistics, of_pair)
     else:
+        gradient = aten.threshold_backward(gradient, related, 0)  # a new one: BatchNorm wants it without gaps
         related = _image(pair.transpose(1, 2) @ kept.mixed)
         gradient, relate_weight, relate_bias = _norm_backward(
             _image(gradient), related, *statistics, attention.relate_bn
@@ -285,21 +289,12 @@ def _backward(
         embed, embed_weight, embed_bias, relate, relate_weight, relate_bias,
         squeeze, squeeze_weight, squeeze_bias, score, score_weight, score_bias,
     ]  # fmt: skip
-    return (own.embed, gradient.squeeze(2)), parameters
+    return gradient.squeeze(2), parameters
 
 
 def _by_moments(attention: "RelationAttention") -> bool:
     """Whether the relations' statistics come from moments: where the relations are much wider than their factors."""
     return attention.relate.out_features > 16 * attention.width
-
-
-def _add_product(total: Tensor, weight: Tensor, embedding: Tensor, beta: int) -> None:
-    """The gradient of nodes by their embedding, weight^T embedding, is added to `total` or, for beta 0, put there."""
-    weight = weight.t().expand(len(total), -1, -1)
-    if total.dtype == weight.dtype:
-        total.baddbmm_(weight, embedding, beta=beta)
-    else:  # features in float32 under autocast
-        total.mul_(beta).add_(weight @ embedding)
 
 
 def _image(nodes: Tensor) -> Tensor:
@@ -312,7 +307,7 @@ def _nodes(image: Tensor) -> Tensor:
     return image.squeeze(2).transpose(1, 2)
 
 
-def _norm(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
+def _norm(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, ...]:
     """Normalised, with the statistics of the batch; the running ones are updated."""
     momentum = cast("float", norm.momentum)
     return torch.native_batch_norm(
@@ -326,4 +321,4 @@ def _norm_backward(
     """The gradients of x, of the weight and of the bias."""
     return aten.native_batch_norm_backward(
         gradient, x, weight, None, None, mean, scale, True, norm.eps, [True, True, True]
-    )  # type: ignore[no-any-return]
+    )

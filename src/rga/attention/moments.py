@@ -32,10 +32,11 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def normalised(pair: Tensor, mixed: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
-    """BatchNorm(pair^T mixed), (B, P, M), and of the batch the mean and the inverse deviation, (M,) each.
+def normalise(pair: Tensor, mixed: Tensor, norm: nn.BatchNorm2d, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Write BatchNorm(pair^T mixed) to `out`, (B, P, M), and update the running statistics.
 
-    The running statistics are updated.
+    Returns:
+        `out`, and of the batch the mean and the inverse deviation, (M,) each.
     """
     batch, count = len(pair), len(pair) * pair.shape[2]
     wide = _wide(mixed)
@@ -48,7 +49,8 @@ def normalised(pair: Tensor, mixed: Tensor, norm: nn.BatchNorm2d) -> tuple[Tenso
     scale = (variance + norm.eps).rsqrt()
     factor = norm.weight * scale
     shift = (norm.bias - mean * factor).to(pair.dtype).expand(batch, 1, -1)
-    return torch.baddbmm(shift, pair.transpose(1, 2), (wide * factor).to(pair.dtype)), mean, scale
+    torch.baddbmm(shift, pair.transpose(1, 2), (wide * factor).to(pair.dtype), out=out)
+    return out, mean, scale
 
 
 def backward(
@@ -57,7 +59,7 @@ def backward(
     """The gradients of mixed, of BatchNorm's weight and of its bias; that of pair is written to `of_pair`.
 
     Args:
-        gradient: of what `normalised` gave, (B, P, M).
+        gradient: of what `normalise` wrote, (B, P, M).
         pair, mixed, weight: its arguments; mean, scale: the statistics that it gave.
         of_pair: (B, K, P).
     """

@@ -78,6 +78,7 @@ class RelationAttention(nn.Module):
         self.score_bn = nn.BatchNorm2d(1)
         if zero_init_last:
             nn.init.zeros_(self.score_bn.weight)
+        self.batches = 0
 
     def forward(self, x: Tensor) -> Tensor:
         check_values(x, self, x.shape[2])
@@ -96,6 +97,25 @@ class RelationAttention(nn.Module):
         hidden = _nodes(F.relu(self.squeeze_bn(_image(hidden)), inplace=True))
         score = self.score_bn(_image(linear(hidden, self.score.weight)))
         return torch.sigmoid(score).squeeze(2).to(x.dtype)  # float32 under autocast to float16
+
+    def count(self) -> None:
+        """Bring BatchNorm's counters of batches up to date.
+
+        Nothing reads them in training where a momentum is given, so that `fused` only counts in `batches`, and they are
+        written where they are read: in a state dict.
+        """
+        for norm in self.children():
+            if self.batches and isinstance(norm, nn.BatchNorm2d) and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked += self.batches
+        self.batches = 0
+
+    def state_dict(self, *args: Any, **options: Any) -> Any:
+        self.count()
+        return super().state_dict(*args, **options)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.count()
+        super()._load_from_state_dict(*args)
 
     def _relations(self, pair: Tensor) -> Tensor:
         """[theta, phi] (B, 2D, P) -> the embedded relations of each node (B, P, M)."""
