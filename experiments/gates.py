@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from rga.attention.rga import RelationAttention
-from rga.data import pictures
-from rga.data.augment import Normalize
-from rga.figure import spread
+from rga.data import decoding
+from rga.data.reid.augment import Normalize
+from rga.inference.figure3 import spread
+from rga.inference.trained import load
 from rga.network import build
 from rga.runs import read_result
-from rga.trained import load
 
 
 def main(run: Path, folder: Path, batch: int = 128) -> None:
@@ -29,7 +29,7 @@ def main(run: Path, folder: Path, batch: int = 128) -> None:
     pl.seed_everything(result["seed"], verbose=False)
     begun, _ = build(config["backbone"], config["attention"], config["data"]["size"])
     paths = spread(sorted(folder.glob("*.jpg")), batch)
-    loaded = torch.stack([torch.tensor(pictures.load(path, config["data"]["size"])) for path in paths])
+    loaded = torch.stack([torch.tensor(decoding.load(path, config["data"]["size"])) for path in paths])
     images = Normalize()(loaded.permute(0, 3, 1, 2))
     print(f"{trained.network}, seed {result['seed']}, {len(paths)} pictures of {folder.name}")
     print(f"{'gate':44} {'start: mean':>12} {'sd':>6} {'end: mean':>12} {'sd':>6}")

@@ -92,7 +92,7 @@ def test_whole_model_gives_what_the_formulae_give() -> None:
     """Block by block, in double precision, from a checkpoint of a network that shares no code with ours."""
     torch.manual_seed(0)
     authors = Authors(9, SIZE)
-    with np.load(Path(__file__).parent / "data" / "rga_sc.npz") as published:
+    with np.load(Path(__file__).parent / "fixtures" / "rga_sc.npz") as published:
         inner = {name.removeprefix("state/") for name in published if name.startswith("state/")}
     assert inner == authors.backbone.get_submodule("rga_att1").state_dict().keys()
     model = Model().double().eval()

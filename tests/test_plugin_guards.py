@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from rga.attention import RGASC, SE
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.network import build
 from rga.plugin import ChannelsLast, output_shapes, plug
 

@@ -6,10 +6,10 @@ import lightning
 import torch
 from omegaconf import OmegaConf
 
-from rga.checkpoints import LAST, AtomicCheckpointIO
-from rga.compose import compose
 from rga.network import build, make
 from rga.runs import Run
+from rga.runs.compose import compose
+from rga.training.checkpoints import LAST, AtomicCheckpointIO
 
 SMALL = [
     "scale=demo",

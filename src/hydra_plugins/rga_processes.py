@@ -1,4 +1,4 @@
-"""Hydra's view of `rga.launcher`. Hydra takes launchers only from modules of `hydra_plugins`, and finds them itself."""
+"""Hydra's view of `rga.training.launcher`: Hydra finds launchers by itself, but only in modules of `hydra_plugins`."""
 
 import sys
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rga.errors import DataError
-from rga.launcher import Job, Outcome, plan, run_jobs
 from rga.runs import Run
 from rga.runs.inputs import InputsError
-from rga.train import compare_reused
+from rga.training.launcher import Job, Outcome, plan, run_jobs
+from rga.training.loop import compare_reused
 
 # The sweep's own settings: a job has no use for them, and would sweep again.
 _NOT_FOR_JOBS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")

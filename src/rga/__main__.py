@@ -1,6 +1,6 @@
 """`python -m rga` is `rga`."""
 
-from rga.cli import main
+from rga.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.plugin import ChannelsFirst, is_channels_last, output_shapes, plug
 
 

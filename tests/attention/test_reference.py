@@ -1,4 +1,4 @@
-"""The authors' published code, in double precision, is the reference (numbers in tests/data/rga_*.npz)."""
+"""The authors' published code, in double precision, is the reference (numbers in tests/fixtures/rga_*.npz)."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from rga.attention import RGAC, RGAS, RGASC
 from rga.interop import load_reference, reference_tensors
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -6,10 +6,10 @@ import json
 import pytest
 import torch
 
-from rga.bench import blocks
+from rga.bench import zoo_blocks
 from rga.bench.memory import saved_bytes
 from rga.bench.textbook import FORMS
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 
 from .test_zoo import FILES, images, perturb
 
@@ -23,7 +23,7 @@ def test_every_block_that_is_not_rga_has_a_textbook_form() -> None:
 @pytest.mark.parametrize("name", FORMS)
 def test_same_numbers(name: str) -> None:
     """In training mode, where BatchNorm makes statistics of its own: outputs, and gradients of the input."""
-    ours = blocks.pair_of(name, CHANNELS, SIZE)["ours"].double()
+    ours = zoo_blocks.pair_of(name, CHANNELS, SIZE)["ours"].double()
     perturb(ours)
     textbook = FORMS[name](ours)
     assert sum(p.numel() for p in textbook.parameters()) == sum(p.numel() for p in ours.parameters())
@@ -40,13 +40,13 @@ def test_same_numbers(name: str) -> None:
 def test_ours_keep_no_more(name: str) -> None:
     """Bytes kept for the backward; 5 % are for vectors and small matrices, which large maps do not notice."""
     x = images(2, 64, (16, 10)).requires_grad_()
-    kept = {side: saved_bytes(block, x) for side, block in blocks.pair_of(name, 64, (16, 10)).items()}
+    kept = {side: saved_bytes(block, x) for side, block in zoo_blocks.pair_of(name, 64, (16, 10)).items()}
     assert kept["ours"] <= 1.05 * kept["textbook"]
 
 
 def test_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(blocks, "STAGES", {"small": (CHANNELS, SIZE)})
-    report = blocks.main(["simam", "lka"], batch=2, rounds=2, memory_format="channels_last")
+    monkeypatch.setattr(zoo_blocks, "STAGES", {"small": (CHANNELS, SIZE)})
+    report = zoo_blocks.main(["simam", "lka"], batch=2, rounds=2, memory_format="channels_last")
     assert json.loads(json.dumps(report)) == report
     assert list(report["blocks"]) == ["simam", "lka"]
     for stages in report["blocks"].values():
@@ -58,4 +58,4 @@ def test_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         ["lka", "small"],
     ]
     with pytest.raises(ConfigError, match=r"no textbook form of sea; there are .*, se,"):
-        blocks.main(["sea"])
+        zoo_blocks.main(["sea"])

@@ -12,7 +12,7 @@ from rga.losses import BatchHardTriplet
 
 @pytest.fixture(scope="module")
 def reference() -> dict[str, torch.Tensor]:
-    with np.load(Path(__file__).parents[1] / "data" / "losses.npz") as file:
+    with np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz") as file:
         return {name: torch.as_tensor(file[name]) for name in file.files}
 
 

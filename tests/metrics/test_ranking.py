@@ -12,11 +12,11 @@ from sklearn.metrics import average_precision_score
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rga.metrics import RankingResult, evaluate_ranking
-from rga.metrics.places import CLOSE, find_places
+from rga.metrics.match_ranks import CLOSE, find_places
 
 from . import textbook
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 Case = tuple[np.ndarray, ...]
 
 
@@ -78,8 +78,8 @@ def test_ties_and_chains_of_close_scores(
     match = (random.random(scores.shape) < random.choice([0.1, 0.8])) & np.isfinite(scores)
     rows, columns = match.nonzero()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rga.metrics.places._BINS", bins)
-        patch.setattr("rga.metrics.places._BLOCK", rows_at_a_time * max(bins, 60))
+        patch.setattr("rga.metrics.match_ranks._BINS", bins)
+        patch.setattr("rga.metrics.match_ranks._BLOCK", rows_at_a_time * max(bins, 60))
         places = find_places(*map(torch.from_numpy, (scores, rows, columns)))
     for row, column, rank, start, end in zip(rows, columns, *(place.tolist() for place in places), strict=True):
         order = np.argsort(-scores[row], kind="stable")
@@ -162,7 +162,7 @@ class LargestTensor(TorchDispatchMode):
 def test_the_full_matrix_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
     query, gallery, *labels = random_case(3, queries=300, gallery=2000)  # a matrix of 4.8 MB
     whole = evaluate_ranking(query, gallery, *labels)
-    monkeypatch.setattr("rga.metrics.places._BLOCK", 2**14)  # else what is made of a chunk takes 1 MB
+    monkeypatch.setattr("rga.metrics.match_ranks._BLOCK", 2**14)  # else what is made of a chunk takes 1 MB
     with LargestTensor() as largest:
         chunked = evaluate_ranking(query, gallery, *labels, memory=2**17)
     assert 2**16 < largest.size < 2**19

@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 
 from rga.metrics import RetrievalMetrics, evaluate_distances, evaluate_ranking, rerank
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 
 
 def reference() -> tuple[tuple[Tensor, ...], dict[str, float]]:

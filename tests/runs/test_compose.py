@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import rga.compose
-from rga.compose import ConfigError, compose
+import rga.runs.compose
+from rga.errors import ConfigError
+from rga.runs.compose import compose
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_composes_and_resolves(small_conf: Path) -> None:
 def test_the_cache_gives_the_same_and_notices_changes(small_conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = compose(["attention=rga_s"], conf=small_conf)
     with monkeypatch.context() as patch:
-        patch.setattr(rga.compose, "_compose", lambda *_: pytest.fail("not from the cache"))
+        patch.setattr(rga.runs.compose, "_compose", lambda *_: pytest.fail("not from the cache"))
         assert compose(["attention=rga_s"], conf=small_conf) == first
     (small_conf / "attention" / "rga_s.yaml").write_text("block: {_target_: another}\nafter: []\n")
     assert compose(["attention=rga_s"], conf=small_conf)["attention"]["block"] == {"_target_": "another"}

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from rga.compose import compose
 from rga.errors import ConfigError
 from rga.runs import RESULT, FolderBusyError, Run, find_results, fingerprint, results_of
+from rga.runs.compose import compose
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -22,7 +22,7 @@ CONFIG: dict[str, Any] = {
     "data": {
         "_target_": "rga.data.ReIDData",
         "name": "market1501",
-        "reader": {"_target_": "rga.data.market1501.read", "_partial_": True},
+        "reader": {"_target_": "rga.data.reid.market1501.read", "_partial_": True},
         "root": "data/x",
         "workers": 2,
         "cache": ".cache",
@@ -88,7 +88,7 @@ def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
         ("scale.name", "small"),
         ("head", None),
         ("recipe.augment", {"flip": 0.5}),  # a value to refer to: what acts is data.augment
-        ("data.demo_writer", {"_target_": "rga.data.demo.write_market1501", "_partial_": True}),
+        ("data.demo_writer", {"_target_": "rga.data.demo.writers.write_market1501", "_partial_": True}),
         # an option at its default, written out
         ("attention.block.zero_init_last", False),
         ("attention.block.squeeze", 8),
@@ -104,8 +104,8 @@ def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
         # moved to another module
         ("task._target_", "rga.tasks.reid.ReID"),
         ("attention.block._target_", "rga.attention.somewhere.else.RGASC"),
-        ("data._target_", "rga.data.reid.module.ReIDData"),
-        ("data.reader._target_", "rga.data.reid.market1501.read"),
+        ("data._target_", "rga.data.people.module.ReIDData"),
+        ("data.reader._target_", "rga.data.people.market1501.read"),
         ("backbone.trunk._target_", "rga.backbones.torchvision.torchvision_trunk"),
     ],
 )
@@ -139,6 +139,13 @@ def test_where_and_how_a_run_is_done_does_not_name_it(path: str, value: Any) -> 
 )
 def test_what_determines_the_result_names_it(path: str, value: Any) -> None:
     assert fingerprint(changed(path, value)) != fingerprint(CONFIG)
+
+
+def test_one_batch_is_not_all_of_them() -> None:
+    """Lightning takes a whole number as a count and a fraction as a share."""
+    assert fingerprint(changed("trainer.limit_train_batches", 1)) != fingerprint(
+        changed("trainer.limit_train_batches", 1.0)
+    )
 
 
 def test_batchnorm_over_part_of_the_batch_names_a_run() -> None:
@@ -252,5 +259,6 @@ def test_one_process_at_a_time_works_on_a_run(tmp_path: Path) -> None:
 
 
 def test_runs_and_configs_come_without_torch() -> None:
-    code = "import sys, rga.compose, rga.runs, rga.cli, rga.tables, rga.launcher; sys.exit('torch' in sys.modules)"
+    modules = "rga.runs.compose, rga.runs, rga.cli.app, rga.tables, rga.training.launcher"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rga.compose import compose
 from rga.errors import ConfigError
+from rga.runs.compose import compose
 from rga.runs.settings import explain
 
 pytestmark = pytest.mark.usefixtures("cache")

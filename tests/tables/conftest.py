@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rga.compose import compose
 from rga.runs import Run
+from rga.runs.compose import compose
 
 Recorder = Callable[..., Run]
 

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from rga.compose import compose
 from rga.runs import Run
+from rga.runs.compose import compose
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.runs import RESULT, Run
 from rga.tables import Cell, Filled, load
 from rga.tables import fill as fill_table

@@ -12,7 +12,7 @@ from rga.paths import CONF, EXPERIMENTS
 from rga.runs import Run
 from rga.tables import available, load
 from rga.tables.listing import listing
-from rga.tables.record import record_table
+from rga.tables.recording import record_table
 
 HOLDOUT = ("data=market1501_holdout", "backbone=tiny")
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from rga.compose import compose
 from rga.paths import EXPERIMENTS
 from rga.runs import RESULT, fingerprint
+from rga.runs.compose import compose
 from rga.runs.identity import VERSION
 from rga.tables.migrate import migrate
-from rga.tables.store import read_records
+from rga.tables.recorded import read_records
 
 
 def old(seed: int = 0) -> dict[str, Any]:

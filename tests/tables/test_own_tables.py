@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from rga.bench.cost import forward_flop, network_of
-from rga.compose import compose
+from rga.bench.costs import forward_flop, network_of
 from rga.runs import fingerprint
+from rga.runs.compose import compose
 from rga.tables import Row, Table, load
 
 TABLES = [load("which_stage"), load("ratios")]

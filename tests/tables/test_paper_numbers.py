@@ -9,7 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
-from rga.cli import app
+from rga.cli.app import app
 
 PAPER: dict[str, dict[str, list[Any]]] = yaml.safe_load(
     (Path(__file__).parents[1] / "fixtures" / "paper_tables.yaml").read_text(encoding="utf-8")

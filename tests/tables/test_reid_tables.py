@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rga.compose import compose
 from rga.runs import fingerprint
+from rga.runs.compose import compose
 from rga.tables import Row, Table, load
 
 BLOCKS = {

@@ -18,8 +18,8 @@ import pytest
 from rga.runs import RESULT, Run
 from rga.tables import Filled, fill, load
 from rga.tables.filled import canonical
+from rga.tables.recorded import record_of, write_records
 from rga.tables.render import Format, render
-from rga.tables.store import record_of, write_records
 
 HERE = Path(__file__).parent
 TABLE = load("7", HERE)
@@ -102,3 +102,15 @@ def test_demo_is_labelled_in_every_format(filled: Callable[[str], Filled], forma
         lines = list(csv.DictReader(io.StringIO(printed)))
         assert {line["scale"] for line in lines if line["ours"]} == {"demo"}
         assert {line["delta"] for line in lines} == {""}
+
+
+def test_queries_that_did_not_count_are_told(filled: Callable[[str], Filled]) -> None:
+    whole = filled("paper")
+    results = [result for entry in whole.entries for result in entry.results]
+    for counted, said in ((40, ""), (30, " (30 of 40 queries counted)")):
+        for result in results:
+            result["data"] = {"name": "market1501", "query": {"images": 40, "counted": counted}}  # type: ignore[index]
+        for format in ("text", "md"):
+            assert f"data market1501{said}, network" in render(whole, format)  # type: ignore[arg-type]
+        runs = json.loads(render(whole, "json"))["rows"][1]["cells"][1]["runs"]
+        assert [run.get("queries_counted") for run in runs] == [[30, 40] if said else None] * 3

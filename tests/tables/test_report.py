@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.paths import EXPERIMENTS
 from rga.runs import Run
 from rga.tables import load
 from rga.tables.curves import Curve, digest, draw
-from rga.tables.record import record_table
-from rga.tables.report import BEGIN, CURVES, END, page, pictures, recorded_tables, report, with_summary
-from rga.tables.store import RESULTS
+from rga.tables.pages import BEGIN, CURVES, END, page, pictures, recorded_tables, report, with_summary
+from rga.tables.recorded import RESULTS
+from rga.tables.recording import record_table
 
 ROOT = EXPERIMENTS.parent
 HOLDOUT = ("data=market1501_holdout", "backbone=tiny")

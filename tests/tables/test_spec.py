@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from rga.compose import ConfigError, compose
+from rga.errors import ConfigError
 from rga.runs import fingerprint
+from rga.runs.compose import compose
 from rga.tables import available, load
-from rga.tables.places import cells_of
+from rga.tables.cells_of_run import cells_of
 
 GOOD: dict[str, Any] = {
     "title": "T",

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-import rga.launcher
-from rga.compose import ConfigError
+import rga.training.launcher
+from rga.errors import ConfigError
 from rga.runs import Run, find_results, fingerprint
 from rga.runs.identity import VERSION
 from rga.tables import Filled, Table, fill, load
-from rga.tables.record import record as record_words
-from rga.tables.record import record_table
-from rga.tables.run import run_missing
-from rga.tables.store import read_records, record_of, results, thinned
+from rga.tables.missing import run_missing
+from rga.tables.recorded import read_records, record_of, results, thinned
+from rga.tables.recording import record as record_words
+from rga.tables.recording import record_table
 
 Recorder = Callable[..., Run]
 HOLDOUT = ("scale=small",)
@@ -226,7 +226,7 @@ def test_one_more_seed_runs_only_what_is_missing(
     record: Recorder, table: Table, small_conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = Path(__file__).with_name("fake_train.py")
-    monkeypatch.setattr(rga.launcher, "COMMAND", (sys.executable, str(fake), str(small_conf)))
+    monkeypatch.setattr(rga.training.launcher, "COMMAND", (sys.executable, str(fake), str(small_conf)))
     for attention in ("none", "rga_s", "rga_c"):
         record(*HOLDOUT, f"attention={attention}", rank1=0.75, map=0.5)
     take(table, small_conf, *HOLDOUT)
@@ -266,7 +266,7 @@ def test_the_command_needs_a_table_for_overrides_that_choose_runs() -> None:
 def test_an_unclean_commit_is_told(
     runs: Path, table: Table, small_conf: Path, commit: str | None, message: str
 ) -> None:
-    from rga.compose import compose
+    from rga.runs.compose import compose
 
     run = Run(runs, compose(["attention=none"], conf=small_conf))
     run.write_result({"metrics": {"rank1": 0.5, "map": 0.5}, "commit": commit})

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rga.compose import compose
 from rga.network import build
+from rga.runs.compose import compose
 from rga.tables import Row, load
 
 TABLE = load("7")

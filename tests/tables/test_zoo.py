@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.tables import Table, fill
 from rga.tables.zoo import zoo

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rga.compose import ConfigError, compose
+from rga.errors import ConfigError
 from rga.losses import BatchHardTriplet
 from rga.metrics import evaluate_distances, evaluate_ranking, rerank
 from rga.network import build
+from rga.runs.compose import compose
 from rga.tasks import ReID
 
-REFERENCE = np.load(Path(__file__).parents[1] / "data" / "losses.npz")
+REFERENCE = np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz")
 
 
 def module(classes: int = 20, **options: Any) -> ReID:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rga.attention import RGASC, AnySize
-from rga.data import DataError
+from rga.errors import DataError
 from rga.heads import Plain
 from rga.tasks import Segmentation
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from rga.data.base import DataError
 from rga.data.progress import watched
+from rga.errors import DataError
 
 _CHUNK = 1 << 20
 _SILENCE = 60  # seconds without a byte after which the other side is given up

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from rga.data import pictures, registry
-from rga.data.base import DataError, Sample, cameras, identities
+from rga.data import decoding, matches, registry
+from rga.data.base import Sample, Split, cameras, identities
+from rga.data.listing import left_out
 from rga.data.marker import recorded
 from rga.data.progress import watched
+from rga.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,7 +41,7 @@ class Report:
         rows: the parts.
         source: where the expected counts come from.
         problems: what is wrong beside the counts, a line each.
-        note: what whoever uses the set should know.
+        notes: what whoever uses the set should know, a line each.
     """
 
     name: str
@@ -48,7 +50,7 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     source: str = ""
     problems: list[str] = field(default_factory=list)
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -71,8 +73,7 @@ class Report:
             lines.append(f"the counts are those of {self.source}")
         elif self.rows:
             lines.append("there are no published counts to compare these with")
-        lines += [self.note] if self.note else []
-        lines += self.problems
+        lines += [*self.notes, *self.problems]
         lines.append("all is well" if self.ok else "not all is well")
         return "\n".join(lines)
 
@@ -117,29 +118,40 @@ def people(
     name: str,
     root: Path,
     folder: Path,
+    split: Split,
     parts: Mapping[str, Sequence[Sample]],
     published: Mapping[str, Sequence[int]],
     problems: Sequence[str] = (),
-    note: str = "",
+    notes: Sequence[str] = (),
 ) -> Report:
     """The report of a re-identification set: images, identities and cameras of each part, every picture decoded.
 
     Args:
-        name, root, note: see `Report`.
+        name, root: see `Report`.
         folder: where the set lies, see `rows`.
-        parts: the pictures of each part.
+        split: what the reader gives.
+        parts: the pictures of each row.
         published: the counts of each part; empty where nothing is known.
         problems: what else is wrong, before what the decoding finds.
+        notes: what else there is to say.
     """
     found = {part: (len(samples), len(identities(samples)), len(cameras(samples))) for part, samples in parts.items()}
     counted, source = rows(folder, found, published)
     broken = unreadable(sample.path for samples in parts.values() for sample in samples)
-    return Report(name, root, ("images", "identities", "cameras"), counted, source, [*problems, *broken], note)
+    columns = ("images", "identities", "cameras")
+    problems, notes = [*problems, *matches.problems(split), *broken], [*notes, *said_of(split, folder)]
+    return Report(name, root, columns, counted, source, problems, notes)
+
+
+def said_of(split: Split, folder: Path) -> list[str]:
+    """What whoever uses a re-identification set should know: which files and which queries do not count."""
+    lines = [] if split.train else ["there is no training part: the set can be tested on, not trained on"]
+    return [*lines, *left_out(folder, split.others), *matches.notes(split)]
 
 
 def unreadable(paths: Iterable[Path]) -> list[str]:
     """Decode every picture; a message for each that cannot be."""
-    return attempt(paths, lambda path: pictures.load(path).shape)[1]  # the pixels are not kept
+    return attempt(paths, lambda path: decoding.load(path).shape)[1]  # the pixels are not kept
 
 
 def attempt(items: Iterable[T], read: Callable[[T], R]) -> tuple[list[R], list[str]]:

@@ -8,12 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rga.errors import DataError
-
 __all__ = [
     "IGNORED",
     "UNKNOWN",
-    "DataError",
     "ImageSplit",
     "LabelledImages",
     "Sample",
@@ -22,6 +19,7 @@ __all__ = [
     "Split",
     "cameras",
     "identities",
+    "in_words",
     "shorten",
 ]
 
@@ -38,7 +36,8 @@ class Sample(NamedTuple):
 class Split:
     """A re-identification data set, every list in the order of the file names.
 
-    `ignored` holds the pictures that the protocol leaves out: they are listed so that a check can count them.
+    `ignored` holds the pictures that the protocol leaves out, and `others` the files in its folders that are no
+    pictures by their names: they are listed so that they can be counted and named. `train` may be empty, for a test.
     `gallery_draws`, where it is not 0: the ranks are those in galleries of one picture of each identity, drawn so often
     (`rga.metrics.single_gallery_shot`).
     """
@@ -47,6 +46,7 @@ class Split:
     query: list[Sample]
     gallery: list[Sample]
     ignored: list[Sample] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list, kw_only=True)
     gallery_draws: int = field(default=0, kw_only=True)
 
 
@@ -95,6 +95,7 @@ class SceneSplit:
         lookup: (256,) uint8, from a number in a label's file to 0 .. K - 1, `IGNORED` or `UNKNOWN`.
         painted: from the colour in a label's file to 0 .. K - 1 or `IGNORED`, where labels may be painted.
         mistake: numbers of another code, and what to say of label files that hold no others.
+        others: files in its folders that are not read.
     """
 
     parts: dict[str, list[Scene]]
@@ -103,6 +104,7 @@ class SceneSplit:
     lookup: NDArray[np.uint8]
     painted: Mapping[Colour, int] | None = None
     mistake: tuple[frozenset[int], str] | None = None
+    others: list[Path] = field(default_factory=list)
 
 
 def identities(samples: Iterable[Sample]) -> list[int]:
@@ -113,6 +115,15 @@ def identities(samples: Iterable[Sample]) -> list[int]:
 def cameras(samples: Iterable[Sample]) -> list[int]:
     """The different cameras, sorted."""
     return sorted({sample.camera for sample in samples})
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """The counts of a part, such as `40 images, 9 identities`; and how many queries counted, where not all did."""
+    told = {what: f"{count:,} {what}" for what, count in counts.items() if what != "counted"}
+    counted = counts.get("counted")
+    if counted is not None and counted != counts["images"]:
+        told["images"] += f" ({counted:,} counted, the others have no match in another camera)"
+    return ", ".join(told.values())
 
 
 def shorten(names: list[str], most: int = 5) -> str:

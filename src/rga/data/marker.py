@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rga.data.base import DataError
+from rga.errors import DataError
 
 MARKER = "demo.json"  # what the set was drawn from, and how much it holds
 

@@ -1,14 +1,18 @@
 """What the data modules of all tasks share: a set that a reader reads, maybe drawn for it first, and its processes."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
 
-from rga.data.sampler import generator
+from rga.data.listing import left_out
+from rga.data.sampler import expect_shares, generator
 from rga.runs.inputs import Index
+
+log = logging.getLogger("rga")
 
 
 class DataModule(LightningDataModule):
@@ -54,9 +58,25 @@ class DataModule(LightningDataModule):
         self.demo_writer(self.root, **self.demo)
         return True
 
+    def say_left_out(self, others: Iterable[Path]) -> None:
+        """Name the files that are not read, once for all processes."""
+        if self.process()[0] == 0:
+            for line in left_out(self.root, others):
+                log.warning("%s", line)
+
     def index(self) -> Index:
         """What the set holds by content, to tell it from another one under the same name (after `prepare_data`)."""
         raise NotImplementedError
+
+    @property
+    def global_batch(self) -> tuple[int, str, str]:
+        """Its size, what it consists of, and the setting."""
+        raise NotImplementedError
+
+    def expect_shares(self, processes: int, nodes: int = 1) -> None:
+        """See, before anything is read, that the processes can share a batch; ConfigError where they cannot."""
+        size, what, setting = self.global_batch
+        expect_shares(size, processes, what, setting, nodes=nodes)
 
     def process(self) -> tuple[int, int]:
         """The rank of this process, and how many there are."""

@@ -1,7 +1,7 @@
 """The data sets that have a name: conf/data/NAME.yaml, and nothing else, says which there are and what belongs to them.
 
 What reads a set is `reader` there. What checks it lies beside the reader, under the name `check`
-(`rga.data.market1501.read` -> `rga.data.market1501.check`, `rga.data.cifar.CIFAR10.read` -> `CIFAR10.check`):
+(`rga.data.reid.market1501.read` -> `rga.data.reid.market1501.check`, `CIFAR10.read` -> `CIFAR10.check`):
 `check(root, name) -> Report`; and under the name `label_ids`, for sets of scenes, the numbers that its files have for
 the classes. What draws demo data in its layout is `demo_writer`.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from rga.data.base import DataError
+from rga.errors import DataError
 from rga.paths import CONF
 
 _FOLDER = CONF / "data"

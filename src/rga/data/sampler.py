@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import DistributedSampler
 
+from rga.errors import ConfigError
+
 
 class Draw(NamedTuple):
     """One process's part of one batch.
@@ -29,6 +31,44 @@ def generator(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(state)
 
 
+def expect_shares(
+    batch: int, processes: int, what: str, setting: str, *, nodes: int = 1, images: int | None = None
+) -> None:
+    """See that the processes can share a batch equally, and that each has a part of the last one.
+
+    Args:
+        batch: the size of the global batch.
+        processes: of all nodes.
+        what: a batch consists of, such as "identities".
+        setting: the size's name in a config.
+        nodes: machines, each with as many processes.
+        images: of an epoch, where its last batch is the rest of them; None: all batches have one size.
+
+    Raises:
+        ConfigError: they cannot; with the settings near these that work.
+    """
+
+    def fit(size: int, count: int) -> bool:
+        return size % count == 0 and not (images is not None and 0 < images % size < count)
+
+    if fit(batch, processes):
+        return
+    multiple, end = batch // processes * processes, batch + 9 * processes
+    smaller = next((size for size in range(multiple, 0, -processes) if fit(size, processes)), None)
+    larger = next((size for size in range(multiple + processes, end, processes) if fit(size, processes)), None)
+    sizes = [f"{setting}={size}" for size in (smaller, larger) if size]
+    devices = [count for count in range(1, processes // nodes) if fit(batch, count * nodes)]
+    works = [
+        *([f"trainer.devices={' or '.join(map(str, devices))} with the batch as it is"] if devices else []),
+        *([f"{' or '.join(sizes)}, which is another recipe and so another run"] if sizes else []),
+    ]
+    last = f", of which the last one has {images % batch}," if images is not None and batch % processes == 0 else ""
+    raise ConfigError(
+        f"a batch of {batch} {what}{last} cannot be divided among {processes} processes. "
+        f"What can: {'; or '.join(works)}"
+    )
+
+
 # Both samplers are DistributedSamplers in name, because Lightning leaves those as they are; others it would divide
 # once more among the processes.
 
@@ -49,7 +89,8 @@ class IdentityBatches(DistributedSampler[Draw]):
         world_size: the number of processes.
 
     Raises:
-        ValueError: fewer identities than P, or P is not a multiple of the number of processes.
+        ConfigError: P is not a multiple of the number of processes.
+        ValueError: fewer identities than P.
     """
 
     def __init__(
@@ -63,8 +104,7 @@ class IdentityBatches(DistributedSampler[Draw]):
     ) -> None:
         if identities < 1 or images < 1:
             raise ValueError(f"a batch needs at least one identity and one image, got {identities} x {images}")
-        if identities % world_size:
-            raise ValueError(f"{identities} identities per batch cannot be divided among {world_size} processes")
+        expect_shares(identities, world_size, "identities", "recipe.identities")
         groups: dict[int, list[int]] = {}
         for index, label in enumerate(labels):
             groups.setdefault(int(label), []).append(index)

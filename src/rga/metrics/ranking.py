@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rga.metrics.places import Places, find_places
+from rga.metrics.match_ranks import Places, find_places
 
 RANKS = 50
 JUNK = -1  # the identity of gallery images that the protocol ignores altogether
@@ -63,7 +63,7 @@ def evaluate_ranking(
     Queries without a true match are left out. Entries of equal score are ordered by their place in the gallery, so the
     result is deterministic. Runs where the gallery is (CPU or GPU), in float64 for float64 features and in full float32
     otherwise, whatever the ambient autocast or TF32 setting. The query x gallery matrix is never held: queries are
-    taken in chunks of `memory` bytes of scores, and no row is sorted (see `rga.metrics.places`).
+    taken in chunks of `memory` bytes of scores, and no row is sorted (see `rga.metrics.match_ranks`).
 
     Args:
         query, gallery: features, (Q, D) and (N, D), numpy or torch.

@@ -8,7 +8,6 @@ from rga.runs.folder import (
     locked,
     read_result,
     results_of,
-    write_atomically,
 )
 from rga.runs.identity import determines_result, fingerprint, without_places
 
@@ -23,5 +22,4 @@ __all__ = [
     "read_result",
     "results_of",
     "without_places",
-    "write_atomically",
 ]

@@ -6,8 +6,6 @@ A run is named by what determines its result: the fingerprint of its resolved co
 
 import fcntl
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rga.files import write_atomically
 from rga.runs.identity import VERSION, fingerprint
 
 RESULT = "result.json"
@@ -79,29 +78,6 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:  # some network file systems have no locks
             warnings.warn(f"{folder} cannot be locked: {error}", stacklevel=3)
         yield
-
-
-def write_atomically(path: Path, text: str, *, sync: bool = True) -> None:
-    """Write a text file that is there in full or not at all; with `sync` even after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp's files are private; results are shared
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if sync:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself
-        finally:
-            os.close(folder)
 
 
 def read_result(path: Path) -> dict[str, Any] | None:

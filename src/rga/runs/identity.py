@@ -24,6 +24,8 @@ _BLIND_TRAINER = {
     "profiler", "check_val_every_n_epoch", "checkpoint_minutes", "log_every_n_steps", "enable_progress_bar",
     "enable_model_summary", "max_time", "max_steps", "max_epochs",
 }  # fmt: skip
+# Of these Lightning takes 1 as one batch and 1.0 as all of them.
+_SHARES = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
 _NOT_RESULT = {"seed", "paths", "logger", "hydra", "rerun", "objective"}  # of an override's first word
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 _WEIGHT_FILES = (".pth", ".pt", ".safetensors")
@@ -136,6 +138,7 @@ def _data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in trainer.items() if key not in _BLIND_TRAINER}
+    kept |= {key: f"{kept[key]} of all" for key in _SHARES if isinstance(kept.get(key), float) and kept[key]}
     if not trainer.get("sync_batchnorm", True):
         count = processes(trainer)
         if count is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rga.errors import ConfigError
-from rga.runs.folder import write_atomically
+from rga.files import write_atomically
 from rga.runs.identity import weights_file
 
 INPUTS = "inputs.json"

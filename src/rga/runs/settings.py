@@ -111,9 +111,9 @@ def explain(overrides: Iterable[str], conf: Path = CONF, config_dir: str | Path 
     """Say in lines what is chosen and every value that differs from its group's file, and which layer says so.
 
     Raises:
-        ConfigError: as `rga.compose.compose`.
+        ConfigError: as `rga.runs.compose.compose`.
     """
-    from rga.compose import composition
+    from rga.runs.compose import composition
 
     overrides = list(overrides)
 

@@ -16,13 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from rga.compose import ConfigError, compose, prepare
+from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs import determines_result, fingerprint
+from rga.runs.compose import compose, prepare
 from rga.runs.inputs import InputsError, disagreement
-from rga.tables.setting import Setting
+from rga.tables.conditions import Setting
+from rga.tables.recorded import Record, read_records, results
 from rga.tables.spec import Column, Row, Table
-from rga.tables.store import Record, read_records, results
 
 Counted = Literal["all", "here", "recorded"]
 
@@ -96,6 +97,14 @@ class Cell:
         """Ours minus the paper's; None where they are figures of different things."""
         comparable = self.ours is not None and self.paper is not None and self.entry and self.entry.comparable
         return self.ours - self.paper if comparable else None  # type: ignore[operator]
+
+
+def fewer_queries(result: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How many queries counted in a run's figures, and how many there are; None where all did, or none is known."""
+    query = (result.get("data") or {}).get("query") or {}
+    if "counted" not in query or query["counted"] == query["images"]:
+        return None
+    return int(query["counted"]), int(query["images"])
 
 
 @dataclass(frozen=True)

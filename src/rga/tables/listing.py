@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rga.compose import compose
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results
+from rga.runs.compose import compose
 from rga.tables.filled import fill
+from rga.tables.recorded import RESULTS, read_records
 from rga.tables.spec import Table, available, load
-from rga.tables.store import RESULTS, read_records
 
 _LEGEND = """\
 filled: for how many of its configs there is a finished run, of any seed; here, recorded: where the runs are

@@ -10,14 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rga.compose import compose
 from rga.errors import ConfigError
+from rga.files import write_atomically
 from rga.paths import CONF
-from rga.runs import RESULT, fingerprint, write_atomically
+from rga.runs import RESULT, fingerprint
+from rga.runs.compose import compose
 from rga.runs.identity import VERSION
 from rga.tables.filled import fill
+from rga.tables.recorded import RESULTS
 from rga.tables.spec import load
-from rga.tables.store import RESULTS
 
 # What shows a run in its table, tried in this order where its own overrides no longer do. In version 1 the gates began
 # as the authors' do.

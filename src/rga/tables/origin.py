@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rga.data.base import in_words
 from rga.tables.filled import Entry, Filled
 from rga.tables.render import markdown_table
 
@@ -49,11 +50,7 @@ def runs(filled: Filled) -> list[str]:
 
 def _counts(data: Mapping[str, Any]) -> str:
     """A data set's parts in words, such as `cifar10 (train: 50000 images, 10 classes; test: ...)`."""
-    parts = [
-        f"{part}: {', '.join(f'{count} {what}' for what, count in counts.items())}"
-        for part, counts in data.items()
-        if isinstance(counts, Mapping)
-    ]
+    parts = [f"{part}: {in_words(counts)}" for part, counts in data.items() if isinstance(counts, Mapping)]
     return f"{data['name']} ({'; '.join(parts)})" if parts else ""
 
 

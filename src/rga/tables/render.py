@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rga.tables.export import as_csv, as_json
-from rga.tables.filled import Cell, Entry, Filled
-from rga.tables.setting import Setting
+from rga.tables.filled import Cell, Entry, Filled, fewer_queries
+from rga.tables.formats import as_csv, as_json
 from rga.tables.spec import Column
 
 Format = Literal["text", "md", "latex", "csv", "json"]
@@ -38,20 +37,27 @@ def render(filled: Filled, format: Format) -> str:
 def sources(filled: Filled) -> list[str]:
     """Say where the figures of our own come from: demo data loudly, and a budget that is not the paper's."""
     lines = []
-    groups: dict[tuple[str, str], list[Setting]] = {}
+    groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in filled.entries:
-        groups.setdefault((entry.setting.scale, _spent(entry)), []).append(entry.setting)
+        groups.setdefault((entry.setting.scale, _spent(entry)), []).append(entry)
     for (scale, spent), here in groups.items():
-        data = ", ".join(dict.fromkeys(setting.data for setting in here))
-        networks = ", ".join(dict.fromkeys(setting.network for setting in here))
+        data = ", ".join(f"{name}{_counted(name, here)}" for name in dict.fromkeys(e.setting.data for e in here))
+        networks = ", ".join(dict.fromkeys(entry.setting.network for entry in here))
         named = filled.table.network
-        other = named is not None and any(setting.network != named for setting in here)
+        other = named is not None and any(entry.setting.network != named for entry in here)
         source = f"data {data}, network {networks}{f' (not the {named} of the rows)' if other else ''}, {spent}"
         if scale == "paper":
             lines.append(f"ours: {source}")
         else:
             lines.append(f"{scale.upper()}: {source}. {_CAVEATS.get(scale, _CAVEAT)}")
     return lines
+
+
+def _counted(data: str, entries: Iterable[Entry]) -> str:
+    """How many of a data set's queries counted, where not all did."""
+    results = (result for entry in entries if entry.setting.data == data for result in entry.results)
+    fewer = sorted({found for result in results if (found := fewer_queries(result))})
+    return f" ({'; '.join(f'{counted:,} of {images:,}' for counted, images in fewer)} queries counted)" if fewer else ""
 
 
 def _gates(filled: Filled) -> list[str]:

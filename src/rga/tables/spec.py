@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.paths import EXPERIMENTS
 
 

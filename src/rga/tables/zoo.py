@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.tables.filled import is_hydra
 from rga.tables.spec import Column, Row, Table

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from rga.compose import ConfigError
+from rga.errors import ConfigError
 from rga.tasks.task import Task
 
 
@@ -49,8 +50,16 @@ class Classification(Task):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         logits, labels = self(batch["image"]), batch["label"]
+        weight = self._weight(labels)
         error = (logits.detach().argmax(1) != labels).float().mean()
-        return {"loss": F.cross_entropy(logits, labels), "error": error}
+        return {"loss": weight * F.cross_entropy(logits, labels), "error": weight * error}
+
+    def _weight(self, labels: Tensor) -> Tensor | float:
+        """Of this process's mean in the mean over processes: in an epoch's last batch some may have an image more."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return 1.0
+        count = torch.tensor(float(len(labels)), device=labels.device)
+        return count / self.all_gather(count).mean()  # type: ignore[union-attr]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         logits = self(batch["image"])

@@ -55,7 +55,7 @@ class ReID(Task):
         self.after_bn, self.before_bn = RetrievalMetrics(), RetrievalMetrics()
 
     def setup(self, stage: str) -> None:
-        if self.classifier is None:
+        if self.classifier is None and stage != "test":
             self.classifier = nn.Linear(self.channels, self.num_classes, bias=False)
             with self.seeded():
                 nn.init.normal_(self.classifier.weight, std=0.001)

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from rga.attention import AnySize
-from rga.compose import ConfigError
-from rga.data.base import DataError
+from rga.errors import ConfigError, DataError
 from rga.heads import Plain, Segmenter
 from rga.metrics import intersection_over_union
 from rga.tasks.scanning import Scan

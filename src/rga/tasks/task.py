@@ -1,5 +1,6 @@
 """What the tasks share: a network to train, its optimiser and its schedule."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,13 +14,13 @@ class Task(pl.LightningModule):
     """A backbone with attention, and what the configs say about training it.
 
     A task adds its head, `training_step` (the losses by name, "loss" is minimised) and `test_step`. The training loop
-    logs nothing by itself: `rga.monitoring.Monitor` averages the losses on the device and reads them now and then.
+    logs nothing by itself: `rga.training.monitor.Monitor` averages the losses on the device and reads them rarely.
 
     Args:
         network: gives the last feature map, (B, C, H, W).
         channels: C.
         optimizer: given the parameters, gives the optimiser.
-        schedule: gives the factor of the learning rate at a time in epochs, see `rga.schedules`.
+        schedule: gives the factor of the learning rate at a time in epochs, see `rga.training.schedules`.
         attention_lr: a further factor, for the parameters of modules named `attention`, as `plug` names them: where
             they alone are new, they may need larger steps than a network that is trained already.
     """
@@ -80,4 +81,18 @@ class Task(pl.LightningModule):
 
     def _factor(self, step: int) -> float:
         # Nothing is known of an epoch's length before the first step, and nothing needs to be.
-        return self.schedule(step / self.trainer.num_training_batches if step else 0.0)
+        if not step:
+            return self.schedule(0.0)
+        steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        return self.schedule(step / steps)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Give every step the mean gradient of the batches that it accumulates.
+
+        Lightning divides by `accumulate_grad_batches` also where fewer are left at the end of an epoch.
+        """
+        planned = self.trainer.accumulate_grad_batches
+        if planned > 1:
+            done = self.trainer.fit_loop.batch_idx // planned * planned  # batches of the epoch's steps before
+            loss = loss * (planned / min(planned, self.trainer.num_training_batches - done))
+        super().backward(loss, *args, **kwargs)

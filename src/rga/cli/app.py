@@ -1,0 +1,306 @@
+"""The command `rga`. What a command needs is imported when it runs: help and tables come without torch."""
+
+import argparse
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rga.cli import plain_warnings, weights_commands
+from rga.cli.data_commands import app as data
+
+if TYPE_CHECKING:
+    from rga.tables import Filled, Table
+    from rga.tables.filled import Counted
+
+app = typer.Typer(
+    help="Relation-Aware Global Attention: the paper's tables from one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Everything after the command's name goes to another parser, --help included.
+_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+
+
+class Format(StrEnum):
+    text = "text"
+    md = "md"
+    latex = "latex"
+    csv = "csv"
+    json = "json"
+
+
+class Bench(StrEnum):
+    """What can be measured; the values of `_BENCHES` are the modules of `rga.bench` that do."""
+
+    attention = "attention"
+    blocks = "blocks"
+    step = "step"
+    ranking = "ranking"
+    data = "data"
+
+
+_BENCHES = {
+    Bench.attention: "rga_blocks",
+    Bench.blocks: "zoo_blocks",
+    Bench.step: "training_step",
+    Bench.ranking: "ranking_size",
+    Bench.data: "batches",
+}
+
+
+def main() -> None:
+    """Run the command; an error that is the user's to mend is one message (with RGA_DEBUG=1 a traceback)."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("RGA_DEBUG") or not _for_the_user(error):
+            raise
+        print(f"rga: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _for_the_user(error: BaseException) -> bool:
+    """The errors that rga itself defines (DataError, ConfigError, ...) have messages for the user."""
+    return type(error).__module__.partition(".")[0] == "rga"
+
+
+@app.command(context_settings={**_PASS_ON, "help_option_names": []})
+def train(context: typer.Context) -> None:
+    """Train and test one run, or with -m a sweep: a plain Hydra application (rga train --help).
+
+    rga train attention=rga_sc scale=demo
+
+    rga train -m attention=none,rga_s,rga_c,rga_sc scale=demo
+
+    rga train attention=rga_sc scale=small --explain    # trains nothing: what is set, and which layer says so
+    """
+    if "--explain" in context.args:
+        typer.echo("\n".join(_explain([word for word in context.args if word != "--explain"])))
+        return
+    import hydra
+
+    from rga.paths import CONF
+
+    application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
+    with _argv(["rga train", *context.args]):
+        application()
+
+
+def _explain(words: list[str]) -> list[str]:
+    from rga.runs.settings import explain
+
+    options = argparse.ArgumentParser(prog="rga train --explain", add_help=False)
+    options.add_argument("--config-dir", "-cd")
+    known, overrides = options.parse_known_args(words)
+    if others := [word for word in overrides if word.startswith("-")]:
+        raise typer.BadParameter(
+            f"--explain is of one run and takes overrides and --config-dir, not {' '.join(others)}"
+        )
+    return explain(overrides, config_dir=known.config_dir)
+
+
+def _task(argv: list[str]) -> Any:
+    """`rga.training.loop.run` under the command line as given, which Lightning repeats to start further processes."""
+    from rga.training import loop
+
+    @functools.wraps(loop.run)
+    def task(config: Any) -> Any:
+        from hydra.errors import CompactHydraException
+
+        try:
+            with _argv(argv):
+                return loop.run(config)
+        except Exception as error:
+            if os.environ.get("RGA_DEBUG") or not _for_the_user(error):
+                raise
+            raise CompactHydraException(f"rga: {error}") from error  # which Hydra prints without a traceback
+
+    return task
+
+
+@contextmanager
+def _argv(argv: list[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, argv
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@app.command()
+def table(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="1 to 7: the paper's; a name: one of our own; attention: what each block costs."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hydra overrides for every row: scale=demo seed=0,1,2 backbone=... hydra/launcher=..."),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Make the runs that are missing first.")] = False,
+    format: Annotated[Format, typer.Option("--format", help="How to print the table.")] = Format.text,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="List the commands that fill the empty cells (stderr, but for text).")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="attention: cpu, cuda, cuda:1, ... [cpu]")] = None,
+    batch: Annotated[int | None, typer.Option(help="attention: images at once [2, on a GPU 64]", min=1)] = None,
+    rounds: Annotated[int | None, typer.Option(help="attention: how often everything is timed [5]", min=1)] = None,
+) -> None:
+    """Print a table with the results there are: one of the paper's, or of our own. Without a name, list them all.
+
+    Without a seed, all seeds that were run count, and an empty cell asks for the config's own seed; seed=0,1,2 asks
+    for, and counts, just these.
+
+    rga table attention measures what every block of conf/attention costs, beside the results there are;
+    attention=none,se,rga_sc chooses among the blocks.
+    """
+    from rga.tables import load
+    from rga.tables.render import render
+
+    asked = overrides or []
+    options: dict[str, Any] = {"device": device, "batch": batch, "rounds": rounds}
+    measuring = {option: value for option, value in options.items() if value is not None}
+    if name is None or "=" in name:
+        if name or run or commands or measuring or format != Format.text:
+            raise typer.BadParameter("of which table? rga table alone lists them")
+        from rga.tables.listing import listing
+
+        with plain_warnings():
+            typer.echo(listing())
+        return
+    if name == "attention":
+        from rga.tables.zoo import zoo
+
+        spec, asked = zoo(asked)
+    elif measuring:
+        raise typer.BadParameter(f"only rga table attention measures and takes --{', --'.join(measuring)}")
+    else:
+        spec = load(name)
+    with plain_warnings():
+        filled, failures = _filled(spec, asked, run)
+        if name == "attention":
+            from rga.bench.cost_table import cost_table
+
+            typer.echo(cost_table(filled, format.value, **measuring))
+        else:
+            typer.echo(render(filled, format.value))
+    if commands:
+        missing = [entry.command for _, _, entry in filled.missing()]
+        typer.echo(
+            "\n".join(["", *(missing or ["every cell that can be run has its runs"])]), err=format != Format.text
+        )
+    _exit_with(failures)
+
+
+def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "all") -> tuple["Filled", list[str]]:
+    """A table or a figure with its runs, those that were missing made first if asked to; and what failed."""
+    from rga.tables import fill
+    from rga.tables.filled import is_hydra
+
+    filled = fill(spec, asked, counted=counted)
+    if not run:
+        return filled, []
+    from rga.tables.missing import run_missing
+
+    failures = run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
+    return fill(spec, [line for line in asked if line != "rerun=true"], counted=counted), failures
+
+
+def _exit_with(failures: list[str]) -> None:
+    if failures:
+        typer.echo(
+            "\n".join(["", f"{len(failures)} runs failed:", *(f"  {failure}" for failure in failures)]), err=True
+        )
+        raise typer.Exit(1)
+
+
+@app.command()
+def figure(
+    number: Annotated[str, typer.Argument(help="Which figure of the paper: 3.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Hydra overrides for every row: scale=demo data=... seed=1; attention=NAME instead of RGA-SC."
+        ),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Make the runs that are missing first.")] = False,
+    stage: Annotated[
+        int | None, typer.Option(help="Whose attention is shown [the last one of at least 16 x 8 positions]", min=1)
+    ] = None,
+    channel: Annotated[
+        bool, typer.Option("--channel", help="Show the gates of the channels instead of the mask.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", "--pictures", help="A folder [queries of the data set, one of each person]"),
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many images, from equally distant places of the list.", min=1)] = 8,
+    out: Annotated[Path, typer.Option(help="The file: .png, .pdf or .svg.")] = Path("figure3.png"),
+) -> None:
+    """Draw Figure 3 from the runs of Table 1: Grad-CAM of the baseline and of RGA-SC, and RGA-SC's attention mask."""
+    from rga.inference.figure3 import Shown, check, choose, figure
+    from rga.inference.sheet import kind
+    from rga.tables import fill, load
+
+    kind(out)
+    with plain_warnings():
+        table, rest, attention = choose(load(number, kind="figure"), overrides or [])
+        shown = Shown(attention, stage, channel)
+        check(fill(table, rest, counted="here"), shown)
+        filled, failures = _filled(table, rest, run, counted="here")
+        _exit_with(failures)
+        said = figure(filled, out, shown, images, count)
+        typer.echo("\n".join([*said, f"drawn in {out}"]))
+
+
+@app.command()
+def record(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[N ...] [OVERRIDES]", help="Tables, and overrides as for rga table; none: all tables."),
+    ] = None,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Rename what is recorded, and the runs, that have names of older rules.")
+    ] = False,
+) -> None:
+    """Record finished runs of tables in the repository: experiments/results/."""
+    from rga.tables.migrate import migrate as rename
+    from rga.tables.recording import record
+
+    with plain_warnings():
+        typer.echo("\n".join(rename() if migrate else record(what or [])))
+
+
+@app.command()
+def report() -> None:
+    """Write RESULTS.md, its pictures and the README's main rows from the recorded runs."""
+    from rga.paths import EXPERIMENTS
+    from rga.tables.pages import report
+
+    with plain_warnings():
+        typer.echo("\n".join(map(str, report(EXPERIMENTS.parent))))
+
+
+app.add_typer(data, name="data")
+app.command("test")(weights_commands.evaluate)
+app.command()(weights_commands.extract)
+app.command()(weights_commands.search)
+app.command()(weights_commands.predict)
+
+
+@app.command(context_settings=_PASS_ON)
+def bench(context: typer.Context, name: Annotated[Bench, typer.Argument(help="What to measure.")]) -> None:
+    """Measure speed and memory on this machine (rga bench NAME --help)."""
+    measure = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    measure.command()(importlib.import_module(f"rga.bench.{_BENCHES[name]}").main)
+    measure(args=context.args, prog_name=f"rga bench {name.value}")

@@ -1,0 +1,119 @@
+"""What is done with trained weights: `rga test`, `rga extract`, `rga search` and `rga predict`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rga.cli import plain_warnings
+
+
+class Report(StrEnum):
+    text = "text"
+    json = "json"
+
+
+class Feature(StrEnum):
+    before_bn = "before_bn"
+    after_bn = "after_bn"
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished segmentation run, runs/FINGERPRINT/SEED.")],
+    images: Annotated[Path, typer.Argument(help="Images, also in folders below it: leftImg8bit/test, for one.")],
+    out: Annotated[Path, typer.Argument(help="Where the overlays or label ids go.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")] = "auto",
+    strength: Annotated[float, typer.Option(help="Of the colours; 1 hides the image.", min=0, max=1)] = 0.5,
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Label ids as the data set's own files have them, for a benchmark's server.")
+    ] = False,
+) -> None:
+    """Draw a segmentation run's classes over the images of a folder, or write their label ids."""
+    from rga.inference.prediction import predict
+
+    count = predict(run, images, out, device, strength, ids=ids)
+    typer.echo(f"{count} {'images of label ids' if ids else 'overlays'} written to {out}")
+
+
+_What = Annotated[
+    Path, typer.Argument(help="A finished run's folder, runs/FINGERPRINT/SEED, a last.ckpt, or a file of the authors'.")
+]
+_Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Hydra overrides: data=NAME data.root=FOLDER scale=demo trainer.X=Y ...")
+]
+_Flip = Annotated[bool, typer.Option("--flip", help="Re-ID: average the features of a picture and its mirror image.")]
+_Feature = Annotated[Feature | None, typer.Option("--feature", help="Re-ID: the feature before or after BN.")]
+
+
+def _options(overrides: list[str] | None, **options: Any) -> list[str]:
+    """Options of the re-ID task, where they are given, as overrides."""
+    return [*(overrides or []), *(f"++task.{name}={value}" for name, value in options.items() if value)]
+
+
+def evaluate(
+    what: _What,
+    overrides: _Overrides = None,
+    flip: _Flip = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-ID: k-reciprocal re-ranking.")] = False,
+    feature: _Feature = None,
+    format: Annotated[Report, typer.Option("--format", help="How to print the result.")] = Report.text,
+) -> None:
+    """Test trained weights on their own data, or with data=NAME on others.
+
+    For a file that lies outside of its run, overrides say which network it is of; of the authors' checkpoints that is
+    by default attention=rga_sc behind resnet50.
+    """
+    from rga.inference.evaluation import evaluate, text
+    from rga.inference.trained import load
+
+    with plain_warnings():
+        report = evaluate(load(what, _options(overrides, flip=flip, rerank=rerank, feature=feature)))
+    typer.echo(json.dumps(report, indent=1) if format == Report.json else text(report))
+
+
+def extract(
+    what: _What,
+    folder: Annotated[Path, typer.Argument(help="Pictures, also in folders below it.")],
+    out: Annotated[Path, typer.Argument(help="Where features.safetensors and names.json go.")],
+    overrides: _Overrides = None,
+    flip: _Flip = False,
+    feature: _Feature = None,
+    skip_unreadable: Annotated[bool, typer.Option(help="Leave out pictures that do not decode.")] = False,
+) -> None:
+    """Write the features that a re-ID network gives of a folder's pictures; started again, it goes on."""
+    from rga.inference.extraction import extract
+    from rga.inference.features import Extractor
+    from rga.inference.trained import load
+    from rga.tasks import ReID
+
+    trained = load(what, _options(overrides, flip=flip, feature=feature), ReID)
+    count, channels = extract(Extractor(trained), folder, out, skip_unreadable).features.shape
+    typer.echo(f"features of {count:,} pictures, {channels} numbers each, in {out}")
+
+
+def search(
+    what: _What,
+    gallery: Annotated[Path, typer.Argument(help="A folder of pictures, or what rga extract wrote.")],
+    query: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    overrides: _Overrides = None,
+    top: Annotated[int, typer.Option(help="Matches of each query.", min=1)] = 10,
+    out: Annotated[Path, typer.Option(help="Picture of the first queries' matches.")] = Path("ranks.png"),
+    flip: _Flip = False,
+    feature: _Feature = None,
+) -> None:
+    """Find the pictures of a gallery that are most like a query, by the features of a re-ID network.
+
+    Frames are green for the same identity, red for another one, grey where names do not tell (0002_c1s1_....jpg does).
+    """
+    from rga.inference.features import Extractor
+    from rga.inference.searching import draw, kind, search
+    from rga.inference.trained import load
+    from rga.tasks import ReID
+
+    kind(out)
+    extractor = Extractor(load(what, _options(overrides, flip=flip, feature=feature), ReID))
+    rankings = search(extractor, gallery, query, top)
+    typer.echo("\n\n".join(map(str, rankings)))
+    typer.echo(f"drawn in {draw(rankings, extractor.size, out)}", err=True)

@@ -1,0 +1,105 @@
+"""Three folders of pictures whose names say who is on them: Market-1501's layout, which other sets took over.
+
+    bounding_box_train/0002_c1s1_000451_03.jpg    to train on
+    query/0001_c1s1_001051_00.jpg                 asks
+    bounding_box_test/0001_c1s1_001051_03.jpg     answers: the gallery
+
+What the names are exactly, and what follows from an identity, is each data set's own matter.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from rga.data import audit
+from rga.data.base import Sample, Split, identities, shorten
+from rga.data.listing import listing, places
+from rga.errors import DataError
+
+TRAIN, QUERY, GALLERY = PARTS = ("bounding_box_train", "query", "bounding_box_test")
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """A data set in this layout.
+
+    Args:
+        title: its name, for messages.
+        folders: where the three parts may lie below a root.
+        name: of a picture, without its suffix; the first group is the identity, the second the camera.
+        example: of such a name.
+        missing: what to say, beside where it was looked for, when it is not there.
+    """
+
+    title: str
+    folders: tuple[str, ...]
+    name: re.Pattern[str]
+    example: str
+    missing: str = ""
+
+    def locate(self, root: str | Path) -> Path:
+        """The folder with the parts: `root` itself or one of `folders` in it. The training part may be missing."""
+        for folder in places(root, self.folders):
+            missing = [name for name in PARTS if not (folder / name).is_dir()]
+            if missing in ([], [TRAIN]):
+                return folder
+            if len(missing) < len(PARTS):
+                raise DataError(f"half of {self.title}: {folder} lacks {', '.join(missing)}")
+        root = Path(root).expanduser()
+        raise DataError(
+            f"no {self.title} in {root.absolute()}: expected the folders {TRAIN}, {QUERY} and {GALLERY} there, "
+            f"or in {' or '.join(self.folders)} below it"
+            f"{'' if root.is_dir() else ' (the folder does not exist)'}{self.missing and f'; {self.missing}'}"
+        )
+
+    def scan(self, root: str | Path) -> "Scan":
+        """The pictures of each part, in the order of their names.
+
+        Raises:
+            DataError: a part is missing or empty, or two pictures of a part have one name.
+        """
+        folder, found = self.locate(root), Scan({}, [], [])
+        for part in PARTS:
+            images, others = listing(folder / part)
+            found.others.extend(folder / part / name for name in others)
+            if not images and (folder / part).is_dir():
+                raise DataError(f"no images in {part} of {folder}: is the data set unpacked completely?")
+            samples = found.parts[part] = []
+            paths: dict[str, Path] = {}
+            for path in sorted((folder / part / name for name in images), key=lambda path: (path.name, path)):
+                if paths.setdefault(path.name, path) != path:
+                    raise DataError(f"{paths[path.name]} and {path} have one name: keep one of them")
+                if match := self.name.fullmatch(path.stem):
+                    samples.append(Sample(path, int(match[1]), int(match[2])))
+                else:
+                    found.strangers.append(path)
+        return found
+
+    def refuse(self, strangers: list[Path]) -> None:
+        """Stop where a picture's name does not say whom it shows."""
+        if strangers:
+            raise DataError(
+                f"{len(strangers)} pictures in {strangers[0].parents[1]} have names that are not like {self.example}: "
+                f"{shorten([f'{path.parent.name}/{path.name}' for path in strangers])}"
+            )
+
+
+class Scan(NamedTuple):
+    """What is in the parts: pictures; those whose names do not parse; and what is no picture by its name."""
+
+    parts: dict[str, list[Sample]]
+    strangers: list[Path]
+    others: list[Path]
+
+
+def problems(split: Split, strangers: list[Path]) -> list[str]:
+    """What a check has to say beside the counts: what is wrong with the names."""
+    found = []
+    if strangers:
+        found.append(f"{len(strangers)} names that do not parse: {shorten([str(path) for path in strangers])}")
+    if shared := set(identities(split.train)) & set(identities(split.query)):
+        found.append(
+            f"{len(shared)} identities are in the training and in the test part: {shorten([*map(str, sorted(shared))])}"
+        )
+    return found + audit.unreadable(strangers)

@@ -1,0 +1,199 @@
+"""The data module of scene segmentation, for every data set that has a reader."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rga.data.base import Scene, SceneSplit
+from rga.data.module import DataModule
+from rga.data.reid.augment import Normalize
+from rga.data.sampler import Draw, Share, generator
+from rga.data.scenes import annotated
+from rga.data.scenes.stream import Stream
+from rga.data.scenes.windows import Windows
+from rga.errors import DataError
+from rga.runs.inputs import Index
+
+Pixels = NDArray[np.uint8]
+
+
+class SceneData(DataModule):
+    """Random windows of scaled images to train on, and whole images, one at a time, to test on.
+
+    A training batch, on the device: `image` (B, 3, H, W) float32, normalised with ImageNet's mean and standard
+    deviation, and `label` (B, H, W) int64, 255 for what is ignored. A test batch has one image, as sizes may differ:
+    `image` (1, 3, h, w), `label` (1, h, w) and `name`, a list of one.
+
+    An epoch is a number of steps, see `Stream`. Everything random of it is a function of (seed, epoch, step, place in
+    the global batch): not of the global generators, the number of processes or the workers. Process r of W has the
+    places r, r + W, ... of each batch, and of the test images those at r, r + W, ..., without repetition.
+
+    Args:
+        reader: gives a `SceneSplit` for a root, such as `rga.data.scenes.cityscapes.read`.
+        root: the data set's folder.
+        size: (H, W) of a training crop.
+        batch: images of a batch, over all processes.
+        steps: batches of an epoch.
+        scales: between which an image's scale is drawn, see `Windows`.
+        mirror: probability of the mirror image.
+        test: the parts to test on, in this order.
+        class_weights: in the training loss, in the order of the labels; None: all classes count alike.
+        workers: processes that decode images, and cut windows out of them.
+        demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
+        demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
+        seed: of all that is drawn.
+        name: the data set's, for the header of a table.
+
+    Attributes:
+        num_classes: classes that count (after `setup`).
+        classes: their names, in the order of the labels (after `setup`).
+        colours: theirs, (K, 3) uint8 (after `setup`).
+        summary: images and classes of each part (after `setup`).
+    """
+
+    def __init__(
+        self,
+        reader: Callable[[Path], SceneSplit],
+        root: str | Path,
+        size: Sequence[int] = (769, 769),
+        batch: int = 8,
+        steps: int = 500,
+        scales: Sequence[float] = (0.5, 2.0),
+        mirror: float = 0.5,
+        test: Sequence[str] = ("val", "train"),
+        class_weights: Sequence[float] | None = None,
+        workers: int = 2,
+        demo: Mapping[str, Any] | None = None,
+        demo_writer: Callable[..., Any] | None = None,
+        seed: int = 0,
+        name: str = "",
+    ) -> None:
+        super().__init__(reader, root, demo, demo_writer, seed, name)
+        if batch < 1 or steps < 1:
+            raise ValueError(f"an epoch has at least one step with one image, got batch={batch}, steps={steps}")
+        self.windows = Windows(size, scales, mirror)
+        self.size, self.normalize = self.windows.size, Normalize()
+        self.batch, self.steps, self.test, self.workers = batch, steps, list(test), workers
+        if class_weights is not None and not all(weight > 0 for weight in class_weights):
+            raise ValueError(f"class_weights are positive, got {list(class_weights)}")
+        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        self.classes: list[str] = []
+        self.colours: Pixels = np.empty((0, 3), np.uint8)
+        self._split: SceneSplit | None = None
+
+    @property
+    def global_batch(self) -> tuple[int, str, str]:
+        return self.batch, "images", "recipe.batch"
+
+    def prepare_data(self) -> None:
+        """Write the demo data where they are wanted, and stop here where the data are not as expected.
+
+        Raises:
+            DataError: see the reader; or the data set lacks a part to test on, no pixel of one counts, or it has
+                another number of classes than there are class weights.
+        """
+        self.write_demo()
+        annotated.verify(self._read(), dict.fromkeys(["train", "val", *self.test]))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the names of the files (once, however often this is called)."""
+        split = self._read()
+        self.num_classes, self.classes, self.colours = len(split.classes), split.classes, split.colours
+        self.say_left_out(split.others)
+        self.summary = {"name": self.name} | {
+            part: {"images": len(scenes), "classes": self.num_classes} for part, scenes in split.parts.items()
+        }
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """One element of the loader is this process's part of a batch, made by one worker."""
+        split = self._read()
+        images = TrainScenes(split.parts["train"], split, self.windows, self.seed, self.batch)
+        stream = Stream(len(images), self.batch, self.steps, self.seed, *self.process())
+        return DataLoader(images, batch_size=None, sampler=stream, num_workers=self.workers, **self.loader_options())
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The part val: this process's share."""
+        return self._whole("val")
+
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        """The parts to test on: this process's share of each."""
+        return [self._whole(part) for part in self.test]
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Normalise on the device: until there, pixels and labels are bytes."""
+        normalize = self.normalize.to(batch["image"].device)
+        return {**batch, "image": normalize(batch["image"]), "label": batch["label"].long()}
+
+    def index(self) -> Index:
+        """The images of the splits that are used; a label is the size of the file of labels."""
+        parts = self._read().parts
+        used = dict.fromkeys(("train", "val", *self.test))
+        return Index.of_files(
+            (part, scene.image, str(scene.label.stat().st_size)) for part in used for scene in parts[part]
+        )
+
+    def _whole(self, part: str) -> DataLoader[Any]:
+        split = self._read()
+        scenes = WholeScenes(split.parts[part], split)
+        share = Share(len(scenes), *self.process())
+        return DataLoader(scenes, batch_size=1, sampler=share, num_workers=self.workers, **self.loader_options())
+
+    def _read(self) -> SceneSplit:
+        if self._split is None:
+            split = self.reader(self.root)
+            if missing := [part for part in ("train", "val", *self.test) if part not in split.parts]:
+                raise DataError(f"{self.root} has the parts {', '.join(split.parts)}, not {', '.join(missing)}")
+            if self.class_weights is not None and len(self.class_weights) != len(split.classes):
+                raise DataError(
+                    f"{self.root} has {len(split.classes)} classes, but there are {len(self.class_weights)} "
+                    "class weights: data.class_weights has one for each class, or is null"
+                )
+            self._split = split
+        return self._split
+
+
+class TrainScenes(Dataset[dict[str, Tensor]]):
+    """Parts of batches: windows of images, cut as was drawn for the global batch."""
+
+    def __init__(self, scenes: list[Scene], split: SceneSplit, windows: Windows, seed: int, batch: int) -> None:
+        self.scenes, self.windows, self.seed, self.batch = scenes, windows, seed, batch
+        self.lookup, self.painted = split.lookup, split.painted
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        """`image` (B, 3, H, W) and `label` (B, H, W), both uint8."""
+        whole = self.windows.draw(self.batch, generator(self.seed, draw.epoch, draw.step))
+        cuts = [
+            self.windows.cut(*annotated.load(self.scenes[index], self.lookup, self.painted), whole[row])
+            for index, row in zip(draw.indices, draw.rows, strict=True)
+        ]
+        images, labels = (np.stack(pixels) for pixels in zip(*cuts, strict=True))
+        return {"image": _channels_first(images), "label": torch.from_numpy(labels)}
+
+
+class WholeScenes(Dataset[dict[str, Any]]):
+    """Images as they are."""
+
+    def __init__(self, scenes: list[Scene], split: SceneSplit) -> None:
+        self.scenes, self.lookup, self.painted = scenes, split.lookup, split.painted
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`image` (3, h, w) and `label` (h, w), both uint8, and the scene's `name`."""
+        image, label = annotated.load(self.scenes[index], self.lookup, self.painted)
+        return {"image": _channels_first(image), "label": torch.from_numpy(label), "name": self.scenes[index].name}
+
+
+def _channels_first(pixels: Pixels) -> Tensor:
+    """(..., H, W, 3) to (..., 3, H, W), laid out anew."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, -3)))

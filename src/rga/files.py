@@ -1,0 +1,53 @@
+"""Files that are there in full or not at all, whatever happens while they are written."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Iterator[IO[bytes]]:
+    """A binary file beside `path` to write into, which takes its place when the block ends without an error.
+
+    Args:
+        path: where the file belongs; its folder is made.
+        shared: several processes may write it at once, each then into a file with a name of its own. Without it the
+            name is the same each time, so that what a killed process has left is overwritten by the next.
+        sync: after the block the file survives a power cut as well.
+
+    Raises:
+        OSError: it cannot be written; the temporary file is gone, and what was at `path` is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    if shared:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{temporary.name}-")
+        temporary, file = Path(name), os.fdopen(handle, "wb")
+    else:
+        file = temporary.open("wb")
+    try:
+        with file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp's files are private; what is written here is for others
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if sync:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself
+        finally:
+            os.close(folder)
+
+
+def write_atomically(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a text file, in UTF-8, that is there in full or not at all; several processes may do so at once."""
+    with atomic_file(path, shared=True, sync=sync) as file:
+        file.write(text.encode())

@@ -1,0 +1,75 @@
+"""`rga test`: the test of a task with trained weights, on its own data or on others."""
+
+import sys
+from typing import Any
+
+import lightning.pytorch as pl
+
+from rga.data.base import in_words
+from rga.inference.trained import Trained
+from rga.network import make
+from rga.runs.inputs import Inputs
+from rga.training.monitor import quiet
+from rga.training.speed import tune
+
+
+def evaluate(trained: Trained) -> dict[str, Any]:
+    """Test on the data of the config, on one device, in the run's precision. Nothing is written.
+
+    Returns:
+        `metrics`; and what they are of: `weights`, their `epoch`, whether they are of the `authors`' code, `network`,
+        `precision`, `options` of the test (`feature`, `flip`, `rerank`), `data` (the name, and counts of each part),
+        `root` and `demo`, whether the data are drawn ones.
+
+    Raises:
+        DataError: see the reader.
+        ConfigError: data with other classes than the network's, or an option that the task does not have.
+        InputsError: data of the run's own name that are not those it was made of.
+    """
+    config = trained.config
+    quiet()
+    trainer = pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=config.trainer.precision,
+        benchmark=config.trainer.benchmark,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+    )
+    tune(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
+    data = make(config.data)
+    if trained.own_data:
+        data.write_demo()
+        Inputs(data.index(), None).check(trained.weights.parent, to_train=False)
+    trainer.test(trained.task, datamodule=data, verbose=False)
+    return {
+        "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        "weights": str(trained.weights),
+        "epoch": trained.epoch,
+        "authors": trained.authors,
+        "network": trained.network,
+        "precision": config.trainer.precision,
+        "options": {name: config.task[name] for name in ("feature", "flip", "rerank") if config.task.get(name)},
+        "data": data.summary,
+        "root": str(data.root),
+        "demo": data.demo is not None,
+    }
+
+
+def text(report: dict[str, Any]) -> str:
+    """A report for people."""
+    data, options = dict(report["data"]), report["options"]
+    name = f"demo data in the layout of {data.pop('name')}" if report["demo"] else data.pop("name")
+    origin = ", the authors' names" * report["authors"] + f", epoch {report['epoch']}" * bool(report["epoch"])
+    lines = [
+        f"weights    {report['weights']}{origin}",
+        f"network    {report['network']}, {report['precision']}",
+        *([f"options    {', '.join(f'{key}={value}' for key, value in options.items())}"] if options else []),
+        f"data       {name} in {report['root']}",
+    ]
+    for part, said in data.items():
+        lines.append(f"           {part}: {in_words(said) if isinstance(said, dict) else said}")
+    width = max(map(len, report["metrics"]))
+    return "\n".join([*lines, "", *(f"{key:{width}}  {100 * x:6.2f} %" for key, x in report["metrics"].items())])

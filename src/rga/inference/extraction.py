@@ -1,0 +1,174 @@
+"""`rga extract`: the features of a folder's pictures in one file, in steps that a kill does not undo.
+
+OUT/features.safetensors    `features` (N, D) float32; the metadata say of which weights and of which folder
+OUT/names.json              the N pictures, relative to the folder, sorted
+OUT/parts/                  while it is not complete: the same for a part of the pictures each
+"""
+
+import hashlib
+import json
+import shutil
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from rga.data.progress import watched
+from rga.errors import DataError
+from rga.files import atomic_file
+from rga.inference.features import Extractor, find
+from rga.runs import locked
+
+FEATURES, NAMES = "features.safetensors", "names.json"
+_PART = 1024  # pictures in a part
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features (N, D) float32 of the pictures `names`, relative to `folder`."""
+
+    features: Tensor
+    names: list[str]
+    folder: Path
+
+
+def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool = False) -> Features:
+    """Write the features of all pictures in a folder, or go on where an earlier start was stopped.
+
+    Args:
+        extractor: with the trained network.
+        folder: pictures, also in folders below it.
+        out: where the features go.
+        skip_unreadable: leave out pictures that do not decode; else the first one stops the extraction.
+
+    Raises:
+        DataError: no pictures, one that does not decode, a full disk; or `out` holds features of other weights or of
+            other pictures. What was there stays.
+        FolderBusyError: another process is extracting into `out`.
+    """
+    names = find(folder)
+    whole = {**extractor.identity, "listing": _listing(folder, names), "folder": str(folder.absolute())}
+    if not _holds(out / FEATURES, whole, folder):
+        with writing(out / "parts" / "started"):  # before the work: whether anything can be written there
+            pass
+        with locked(out / "parts"):
+            parts = {
+                out / "parts" / f"{start // _PART:06d}.safetensors": names[start : start + _PART]
+                for start in range(0, len(names), _PART)
+            }
+            missing = {
+                file: part
+                for file, part in parts.items()
+                if not _holds(file, {**extractor.identity, "listing": _listing(folder, part)}, folder)
+            }
+            work = _parts(extractor, folder, missing, skip_unreadable)
+            for _ in watched(work, "extracting", sum(map(len, missing.values()))):
+                pass
+            _merge(parts, out, whole)
+    shutil.rmtree(out / "parts", ignore_errors=True)
+    return read(out, extractor)
+
+
+def read(out: Path, extractor: Extractor) -> Features:
+    """What `extract` wrote.
+
+    Raises:
+        DataError: there is nothing, it is damaged, or it is of other weights than the extractor's.
+    """
+    try:
+        with safe_open(out / FEATURES, "pt") as file:
+            metadata, features = file.metadata(), file.get_tensor("features")
+        names = json.loads((out / NAMES).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(f"no features in {out.absolute()}, or damaged ones: {error}") from error
+    _compare(out / FEATURES, metadata, extractor.identity)
+    return Features(features, names, Path(metadata["folder"]))
+
+
+def _parts(
+    extractor: Extractor, folder: Path, missing: Mapping[Path, Sequence[str]], skip_unreadable: bool
+) -> Iterator[Path]:
+    """Write parts; gives each picture when it is done."""
+    for file, names in missing.items():
+        done: list[str] = []
+        features = [torch.empty(0, extractor.channels)]
+        try:
+            for paths, batch in extractor([folder / name for name in names], skip_unreadable):
+                done += [path.relative_to(folder).as_posix() for path in paths]
+                features.append(batch)
+                yield from paths
+        except DataError as error:
+            raise DataError(
+                f"{error}\nWhat was done is kept in {file.parent}. Mend or remove the picture, or add "
+                "--skip-unreadable, and start again"
+            ) from error
+        metadata = {**extractor.identity, "listing": _listing(folder, names), "names": json.dumps(done)}
+        with writing(file) as target:
+            target.write(save({"features": torch.cat(features)}, metadata))
+
+
+def _merge(parts: Iterable[Path], out: Path, metadata: dict[str, str]) -> None:
+    """Put the parts together, one at a time: together they may be larger than the memory."""
+    names: list[str] = []
+    for part in parts:
+        with safe_open(part, "pt") as file:
+            names += json.loads(file.metadata()["names"])
+            channels = file.get_slice("features").get_shape()[1]
+    with writing(out / NAMES) as target:
+        target.write(json.dumps(names, indent=0).encode())
+    tensor = {"dtype": "F32", "shape": [len(names), channels], "data_offsets": [0, 4 * len(names) * channels]}
+    header = json.dumps({"__metadata__": metadata, "features": tensor}).encode()
+    header += b" " * (-len(header) % 8)
+    with writing(out / FEATURES) as target:
+        target.write(struct.pack("<Q", len(header)) + header)
+        for part in parts:
+            target.write(load_file(part)["features"].numpy().tobytes())
+
+
+def _holds(file: Path, expected: Mapping[str, str], folder: Path) -> bool:
+    """Whether a file of features is there and whole; DataError where it holds others than expected."""
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata()
+    except (OSError, SafetensorError):
+        return False
+    _compare(file, metadata, {name: value for name, value in expected.items() if name not in ("listing", "folder")})
+    if metadata["listing"] != expected["listing"]:
+        raise DataError(
+            f"{file} holds features of pictures that are not those in {folder.absolute()}, or that have changed since: "
+            "choose another folder for these features, or remove that one"
+        )
+    return True
+
+
+def _compare(file: Path, metadata: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    for what, value in expected.items():
+        if metadata.get(what) != value:
+            raise DataError(
+                f"{file} holds features of another run or setting ({what}: {metadata.get(what)}, now {value}): choose "
+                "another folder for these features, or remove that one"
+            )
+
+
+def _listing(folder: Path, names: Iterable[str]) -> str:
+    """A name for pictures: of what they are called, their sizes and times."""
+    stats = ((name, (folder / name).stat()) for name in names)
+    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:20]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """`atomic_file`, whose errors are the user's."""
+    try:
+        with atomic_file(path) as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error}") from error

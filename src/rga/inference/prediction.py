@@ -1,0 +1,128 @@
+"""What a trained segmentation network sees in the images of a folder: the classes' colours over them, or label ids."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from rga.data import decoding, registry
+from rga.data.progress import watched
+from rga.data.reid.augment import Normalize
+from rga.errors import DataError
+from rga.inference.extraction import writing
+from rga.inference.features import digest, find
+from rga.inference.trained import Trained, load
+from rga.tasks import Segmentation
+from rga.training.speed import tune
+
+MADE = ".rga-predict.json"  # in the folder of the results: of what they are
+
+
+def predict(
+    run: Path, images: Path, out: Path, device: str = "auto", strength: float = 0.5, *, ids: bool = False
+) -> int:
+    """Write `out/NAME.png` for every image of a folder and of those below it; one that is there already stays.
+
+    Overlays show the classes' colours over the image. Ids are what a benchmark's server takes: images of one byte a
+    pixel in the size of the original, with the numbers that the data set's own label files have for the classes (for
+    Cityscapes label ids, 7 for road, and not train ids). They are computed in the number format of the run, as
+    its test was; on a CPU in float32 where that was float16.
+
+    Args:
+        run: the folder of a finished run, `runs/<fingerprint>/<seed>`, or its checkpoint.
+        images: the folder of images, of any size, such as `leftImg8bit/test`.
+        out: where the results go, under the names that the images have.
+        device: cpu, cuda, ...; auto: a GPU if there is one.
+        strength: of an overlay's colours, 1 hides the image.
+        ids: label ids instead of overlays.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        ConfigError: no finished run of a segmentation task.
+        DataError: no images, two of one name, or one that does not decode; or `out` lies among the images, or holds
+            results of other weights or of another kind.
+    """
+    if out.absolute().resolve().is_relative_to(images.absolute().resolve()):
+        raise DataError(f"{out} lies in {images}: its results would be images there the next time; name another folder")
+    results: dict[Path, Path] = {}
+    for name in find(images):
+        result = out / Path(name).with_suffix(".png")
+        if result in results:
+            raise DataError(f"{results[result]} and {images / name} have one name but for the ending: as their results")
+        results[result] = images / name
+    trained = load(run, kind=Segmentation)
+    task = trained.task
+    assert isinstance(task, Segmentation)
+    fabric = _fabric(trained, device)
+    tune(task, fabric.device, trained.config.trainer.channels_last, compile=False)
+    numbers = _label_ids(trained, len(task.colours)) if ids else None
+    _claim(out, results, {
+        "weights": digest(task),
+        "results": "label ids" if ids else f"overlays of strength {strength}",
+        "window": list(task.scan.window),
+        "scales": list(task.scan.scales),
+        "mirror": task.scan.mirror,
+    })  # fmt: skip
+    task.to(fabric.device)
+    normalize, colours = Normalize().to(fabric.device), task.colours.cpu()
+    missing = [result for result in results if not result.exists()]
+    for result in watched(missing, "predicting" if ids else "drawing", len(missing)):
+        picture = decoding.load(results[result])  # (H, W, 3)
+        with torch.inference_mode(), fabric.autocast():
+            image = normalize(torch.tensor(picture, device=fabric.device).permute(2, 0, 1).unsqueeze(0))
+            classes = task(image).argmax(1)[0].cpu()  # (H, W)
+        drawn = draw(picture, classes, colours, strength) if numbers is None else numbers[classes.numpy()]
+        with writing(result) as file:
+            Image.fromarray(drawn).save(file, format="png")
+    return len(missing)
+
+
+def draw(picture: np.ndarray, classes: Tensor, colours: Tensor, strength: float) -> np.ndarray:
+    """Mix an image (H, W, 3) uint8 with the colours (K, 3) of its pixels' classes (H, W)."""
+    painted = colours[classes].numpy().astype(np.float32)
+    return (picture * (1 - strength) + painted * strength).round().astype(np.uint8)
+
+
+def _fabric(trained: Trained, device: str) -> Fabric:
+    """The device, and the run's number format there."""
+    kind, _, number = device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = str(trained.config.trainer.precision)
+    if kind == "cpu" and precision.startswith("16"):
+        precision = "32-true"
+    return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)  # type: ignore[arg-type]
+
+
+def _label_ids(trained: Trained, classes: int) -> NDArray[np.uint8]:
+    """(K,) the number that the data set's files have for each class."""
+    name = trained.config.data.name
+    ids = registry.label_ids(name)
+    if len(ids) != classes:
+        raise DataError(f"the network tells {classes} classes apart, {name} has label ids of {len(ids)}")
+    return np.array(ids, np.uint8)
+
+
+def _claim(out: Path, results: dict[Path, Path], made: dict[str, Any]) -> None:
+    """Write down of what the results are; results of anything else in this folder are not mixed with them."""
+    try:
+        before = json.loads((out / MADE).read_text())
+    except (OSError, ValueError):
+        before = None
+    there = [result for result in results if result.exists()]
+    if there and before != made:
+        told = before if isinstance(before, dict) else {}
+        differ = " and ".join(key for key in made if told.get(key) != made[key])
+        how = f"was made with other {differ}" if told else f"{out} does not say of what it was made"
+        raise DataError(f"{there[0]} is there already, and {how}: name another folder")
+    if before != made:
+        with writing(out / MADE) as file:
+            file.write(json.dumps(made, indent=1).encode())

@@ -1,0 +1,164 @@
+"""`rga search`: the pictures of a gallery that are most like each query, as a list and as a picture."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from rga.data import decoding
+from rga.data.progress import watched
+from rga.errors import DataError
+from rga.inference.extraction import FEATURES, Features, read, writing
+from rga.inference.features import Extractor, find
+
+# Identity and camera, as Market-1501's names have them, and those of the sets that took them over.
+_NAME = re.compile(r"(-1|\d+)_c(\d+)")
+_JUNK = -1
+
+_CHUNK = 256  # queries whose scores are in memory at a time
+_HEIGHT, _FRAME, _GAP = 192, 6, 6  # pixels of a rank list
+_ROWS = 20
+_COLOURS = {True: (0, 160, 0), False: (210, 0, 0), None: (150, 150, 150)}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A gallery picture.
+
+    Args:
+        name: relative to its folder.
+        path: where it is.
+        score: cosine similarity to the query.
+        right: whether it shows the same person; None where that is not known.
+    """
+
+    name: str
+    path: Path
+    score: float
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A query and its best matches, best first."""
+
+    name: str
+    path: Path
+    matches: list[Match]
+
+    def __str__(self) -> str:
+        said = {True: "right", False: "wrong", None: ""}
+        rows = [f"{rank:4}  {m.score:7.4f}  {said[m.right]:5}  {m.name}" for rank, m in enumerate(self.matches, 1)]
+        return "\n".join([self.name, *rows])
+
+
+def search(extractor: Extractor, gallery: Path, query: Path, top: int = 10) -> list[Ranking]:
+    """Rank a gallery by cosine similarity to each query; equal scores in the order of the names.
+
+    Who is on a picture is read from names like Market-1501's, `0002_c1s1_000451_03.jpg`. As in its protocol, pictures
+    of the query's person by the query's camera, and junk (`-1_...`), are left out then. A picture is never a match of
+    itself.
+
+    Args:
+        extractor: with the trained network.
+        gallery: a folder of pictures, or what `rga extract` wrote.
+        query: a picture, or a folder of pictures.
+        top: matches of each query.
+
+    Raises:
+        DataError: no pictures, one that does not decode, or features of another run.
+    """
+    known = read(gallery, extractor) if (gallery / FEATURES).is_file() else _features(extractor, gallery, find(gallery))
+    folder, names = (query.parent, [query.name]) if query.is_file() else (query, find(query))
+    asked = _features(extractor, folder, names)
+    paths = [known.folder / name for name in known.names]
+    shown = [_person(name) for name in known.names]
+    rankings = []
+    for name, order, scores in _ranked(asked, known):
+        path, person = folder / name, _person(name)
+        if person is not None and person[0] <= 0:
+            person = None  # a distractor or junk: nobody
+        matches: list[Match] = []
+        for index in order:
+            if len(matches) == top:
+                break
+            if paths[index].resolve() != path.resolve() and not _left_out(person, shown[index]):
+                right = _is_right(person, shown[index])
+                matches.append(Match(known.names[index], paths[index], scores[index], right))
+        rankings.append(Ranking(name, path, matches))
+    return rankings
+
+
+def draw(rankings: list[Ranking], size: tuple[int, int], file: Path) -> str:
+    """Write the rank lists of the first queries as one picture: the query, then its matches framed in green where they
+    are right, red where they are wrong, grey where that is not known.
+
+    Args:
+        rankings: of which the first 20 are drawn.
+        size: (H, W) of the network's pictures, whose shape the drawn ones get.
+        file: to write, of a kind that Pillow knows by its ending.
+
+    Returns:
+        What was drawn, in words.
+
+    Raises:
+        DataError: a picture is not there any more, or the file cannot be written.
+    """
+    height, width = _HEIGHT, round(_HEIGHT * size[1] / size[0])
+    rows = rankings[:_ROWS]
+    cell = (width + 2 * _FRAME + _GAP, height + 2 * _FRAME + _GAP)
+    columns = 1 + max(len(ranking.matches) for ranking in rows)
+    sheet = Image.new("RGB", (columns * cell[0] + 3 * _GAP, len(rows) * cell[1] + _GAP), "white")
+    for row, ranking in enumerate(rows):
+        framed = [(ranking.path, (0, 0, 0)), *((match.path, _COLOURS[match.right]) for match in ranking.matches)]
+        for column, (path, colour) in enumerate(framed):
+            left = _GAP + column * cell[0] + (2 * _GAP if column else 0)  # the query stands apart
+            picture = Image.new("RGB", (width + 2 * _FRAME, height + 2 * _FRAME), colour)
+            picture.paste(Image.fromarray(decoding.load(path, (height, width))), (_FRAME, _FRAME))
+            sheet.paste(picture, (left, _GAP + row * cell[1]))
+    with writing(file) as target:
+        sheet.save(target, format=kind(file))
+    return f"{file}" if len(rows) == len(rankings) else f"{file}: the first {len(rows)} of {len(rankings)} queries"
+
+
+def kind(file: Path) -> str:
+    """Pillow's name for a kind of picture, by the ending of its file; DataError where there is none."""
+    extensions = Image.registered_extensions()
+    if extensions.get(file.suffix.lower()) not in Image.SAVE:
+        raise DataError(f"{file}: pictures are written as .png, .jpg or .webp")
+    return extensions[file.suffix.lower()]
+
+
+def _features(extractor: Extractor, folder: Path, names: list[str]) -> Features:
+    paths = [folder / name for name in names]
+    rows = (row for _, batch in extractor(paths) for row in batch)
+    return Features(torch.stack(list(watched(rows, "extracting", len(paths)))), names, folder)
+
+
+def _ranked(asked: Features, known: Features) -> Iterator[tuple[str, list[int], list[float]]]:
+    """The name of each query, the gallery's places, best first, and the scores of these places as they are."""
+    gallery = F.normalize(known.features)
+    for start in range(0, len(asked.names), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        scores = F.normalize(asked.features[chunk]) @ gallery.T
+        orders = scores.argsort(dim=1, descending=True, stable=True)
+        for name, order, row in zip(asked.names[chunk], orders, scores, strict=True):
+            yield name, order.tolist(), row.tolist()
+
+
+def _person(name: str) -> tuple[int, int] | None:
+    """Identity and camera, where a picture's name says them."""
+    match = _NAME.match(Path(name).name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _left_out(query: tuple[int, int] | None, match: tuple[int, int] | None) -> bool:
+    return query is not None and match is not None and (match == query or match[0] == _JUNK)
+
+
+def _is_right(query: tuple[int, int] | None, match: tuple[int, int] | None) -> bool | None:
+    return None if query is None or match is None else query[0] == match[0]

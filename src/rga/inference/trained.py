@@ -1,0 +1,215 @@
+"""Networks with trained weights, for evaluation: of a finished run, a checkpoint, or a file of the authors' code."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+
+from rga.backbones.weights import fill, read_checkpoint
+from rga.data.base import shorten
+from rga.errors import ConfigError
+from rga.interop import load_reference_model
+from rga.network import build, make
+from rga.paths import CONF
+from rga.runs import RESULT, read_result
+from rga.runs.compose import compose
+from rga.tasks.task import Task
+from rga.training.checkpoints import LAST
+
+_CHANGEABLE = ("data", "task", "trainer", "paths")  # of a finished run; the rest is what its weights are of
+_AUTHORS = ("feat_bn.", "cls.", "backbone.rga_att")  # names that only the authors' model has
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A task with its weights, in evaluation mode on the CPU.
+
+    Args:
+        task: rebuilt from its config.
+        config: of its run, with overrides applied.
+        weights: the file that they are from.
+        epoch: of which they are, where the file says it.
+        authors: whether the file is of the authors' code.
+        own_data: whether it is of a finished run, and `config` names the run's own data.
+    """
+
+    task: Task
+    config: DictConfig
+    weights: Path
+    epoch: int | None
+    authors: bool
+    own_data: bool
+
+    @property
+    def network(self) -> str:
+        """Backbone and attention in words, such as `resnet50 + RGASC`."""
+        block = self.config.attention.block
+        return self.config.backbone.name + (f" + {block._target_.rpartition('.')[2]}" if block else "")
+
+
+def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task) -> Trained:
+    """Rebuild what was trained.
+
+    Args:
+        what: the folder of a finished run, `runs/<fingerprint>/<seed>`; or a file: a run's `last.ckpt`, or a checkpoint
+            of the authors' code for re-ID (`checkpoint_600.pth.tar`, with or without DataParallel's `module.`).
+        overrides: of a run's config: `data=NAME` and `scale=NAME` choose other data, which then have the run's size;
+            `data.X=`, `task.X=` and `trainer.X=` change single values. For a file that lies outside of its finished run
+            they say which network it is of, as for `rga train`; the authors' is by default `attention=rga_sc`.
+        kind: the task that is expected.
+
+    Raises:
+        ConfigError: no finished run, no such file, one that is damaged or of another network or task, an override that
+            names nothing.
+    """
+    if what.is_dir():
+        config = OmegaConf.create(_finished(what)["config"])
+        what = what / LAST
+        if not what.is_file():
+            raise ConfigError(f"{what.parent.absolute()} has no {LAST}, so its weights are not here")
+    else:
+        beside = read_result((what.parent / RESULT).absolute()) if what.name == LAST else None
+        config = None if beside is None else OmegaConf.create(beside["config"])
+    state, epoch = _read(what)
+    authors = any(name.startswith(_AUTHORS) for name in state)
+    own = None if config is None else config.data.name
+    if config is None:
+        config = OmegaConf.create(compose([*(["attention=rga_sc"] if authors else []), *overrides]))
+    else:
+        config = _changed(config, overrides)
+    task = _build(config)
+    if not isinstance(task, kind):
+        raise ConfigError(f"{what} is of a run of {type(task).__name__}, expected one of {kind.__name__}")
+    _fill(task, state, config, what, authors)
+    return Trained(task.eval(), config, what, epoch, authors, own is not None and own == config.data.name)
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    result = read_result((folder / RESULT).absolute())
+    if result is not None:
+        return result
+    if (folder / LAST).is_file():
+        raise ConfigError(
+            f"the run in {folder.absolute()} is not finished: there is no {RESULT}. The command that started it goes "
+            f"on with it; until then its {LAST} can be named, with the overrides of that command"
+        )
+    inside = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{RESULT}"))
+    hint = f"; there are runs in it, name one: {shorten(inside)}" if inside else ""
+    raise ConfigError(f"no finished run in {folder.absolute()}: expected {RESULT} there, and {LAST}{hint}")
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], int | None]:
+    """Tensors by name, without `module.`; and the epoch, counted from 1, that the file says it is of."""
+    try:
+        content = read_checkpoint(file)
+    except FileNotFoundError:
+        raise ConfigError(f"no run and no checkpoint at {file.absolute()}") from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ConfigError(f"{file} is no checkpoint: expected tensors by name, or such a dict under 'state_dict'")
+    epoch = content.get("epoch")
+    if isinstance(epoch, int) and "pytorch-lightning_version" in content:
+        epoch += 1  # Lightning counts from 0
+    named = {name.removeprefix("module."): value for name, value in state.items()}
+    return named, epoch if isinstance(epoch, int) else None
+
+
+def _build(config: DictConfig) -> Task:
+    for node in (config.backbone, config.backbone.trunk):
+        if "weights" in node:
+            node.weights = None  # the checkpoint has them
+    network, channels = build(config.backbone, config.attention, config.data.size)
+    try:
+        task: Task = make(config.task, network=network, channels=channels, optimizer=None, schedule=None)
+    except ConfigError as error:
+        raise ConfigError(f"task {config.task._target_.rpartition('.')[2]}: {error}") from error
+    return task
+
+
+def _fill(task: Task, state: dict[str, Tensor], config: DictConfig, file: Path, authors: bool) -> None:
+    """Load the weights, in double precision where they were trained in it."""
+    height, width = config.data.size
+    try:
+        classifier = {"classifier.weight": state["cls.weight"]} if "cls.weight" in state else {}
+        task.complete(classifier if authors else state, (height, width))
+        if any(tensor.dtype == torch.float64 for tensor in state.values()):
+            task.double()
+        if authors:
+            load_reference_model(task, state)
+        else:
+            fill(task.state_dict(), state)
+    except (ValueError, KeyError) as error:
+        told = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(
+            f"{file} is of another network than backbone={config.backbone.name} with "
+            f"attention.after={list(config.attention.after)}, data.size={list(config.data.size)}: {told}\n"
+            "Overrides (attention=..., backbone=..., scale=...) say which network a file is of."
+        ) from error
+
+
+def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A finished run's config, which is resolved, with overrides."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(str(error)) from error
+    choices = [override for override in parsed if override.key_or_group in ("data", "scale")]
+    values = [override for override in parsed if override not in choices]
+    for override in values:
+        group, dot, _ = override.key_or_group.partition(".")
+        if group not in _CHANGEABLE or not dot or override.is_sweep_override() or override.is_delete():
+            raise ConfigError(
+                f"{override.input_line}: a finished run is tested as it is, but for data=NAME, scale=NAME and values "
+                f"such as {', '.join(f'{name}.X=...' for name in _CHANGEABLE)}"
+            )
+    for override in values:
+        if not override.key_or_group.startswith("data."):
+            _set(config, override)
+    if choices:
+        config.data = _other_data(config, [str(override.input_line) for override in choices])
+    for override in values:
+        if override.key_or_group.startswith("data."):
+            _set(config, override)
+    return config
+
+
+def _other_data(config: DictConfig, choices: list[str]) -> DictConfig:
+    """The node `data` of other data, in the size that the network is for; what it refers to is the run's."""
+    tasks = {OmegaConf.load(path)._target_: path.stem for path in (CONF / "task").glob("*.yaml")}
+    same = [] if any(choice.startswith("data=") for choice in choices) else [f"data={config.data.name}"]
+    fresh = compose([f"task={tasks[config.task._target_]}", *same, *choices], resolve=False)["data"]
+    if fresh["_target_"] != config.data._target_:
+        raise ConfigError(
+            f"{' '.join(choices)}: the run needs data of {config.data._target_.rpartition('.')[2]}, these are of "
+            f"{fresh['_target_'].rpartition('.')[2]}"
+        )
+    fresh["size"] = list(config.data.size)
+    whole = OmegaConf.merge({key: config[key] for key in config if key != "data"}, {"data": fresh})
+    try:
+        resolved = OmegaConf.to_container(whole.data, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{' '.join(choices)} does not fit this run: {error}") from error
+    return OmegaConf.create(resolved)  # type: ignore[return-value]
+
+
+def _set(config: DictConfig, override: Override) -> None:
+    """One `key=value`; as with Hydra, `+` adds a key that is not there, `++` does either."""
+    adds = override.is_add() or override.is_force_add()
+    OmegaConf.set_struct(config, True)
+    try:
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=adds)
+    except (OmegaConfBaseException, AttributeError, TypeError) as error:
+        first = str(error).partition("\n")[0]
+        raise ConfigError(f"{override.input_line}: {first} (+{override.input_line} adds a key)") from error
+    finally:
+        OmegaConf.set_struct(config, False)

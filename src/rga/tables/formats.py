@@ -1,0 +1,90 @@
+"""A filled table for other programs: CSV and JSON. Figures are in percent."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rga.tables.conditions import Setting
+from rga.tables.filled import Cell, Filled, fewer_queries
+
+
+def as_csv(filled: Filled) -> str:
+    """One line for each cell; the columns from data on say where `ours` comes from."""
+    out = io.StringIO()
+    names = (
+        "table",
+        "group",
+        "row",
+        *filled.table.about,
+        "literature",
+        "column",
+        "metric",
+        "paper",
+        "ours",
+        "std",
+        "n",
+        "recorded",
+        "delta",
+    )
+    writer = csv.DictWriter(out, [*names, *Setting.__annotations__], lineterminator="\n")
+    writer.writeheader()
+    for line in filled.lines:
+        for cell in line.cells:
+            # Without a run there is nothing to say where it came from.
+            setting = vars(cell.entry.setting) if cell.entry and cell.n else {}
+            about = dict(zip(filled.table.about, line.row.about, strict=True))
+            literature = str(line.row.literature).lower()
+            place = {"table": filled.table.name, "group": line.row.group, "row": line.row.name, **about}
+            place |= {"literature": literature, "column": cell.column.name, "metric": cell.metric}
+            numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
+            rounded = {name: _round(number) for name, number in numbers.items()}
+            counts = {"n": cell.n, "recorded": cell.recorded}
+            writer.writerow({**place, **rounded, **counts, **setting})
+    return out.getvalue()
+
+
+def as_json(filled: Filled) -> str:
+    """The form that other people's scripts read; each of `runs` says where its figure comes from."""
+    name = filled.table.name
+    rows = [
+        {
+            "name": line.row.name,
+            "group": line.row.group,
+            "literature": line.row.literature,
+            **({"about": dict(zip(filled.table.about, line.row.about, strict=True))} if filled.table.about else {}),
+            "cells": [_cell(cell) for cell in line.cells],
+        }
+        for line in filled.lines
+    ]
+    return json.dumps({"table": int(name) if name.isdigit() else name, "rows": rows}, indent=2, ensure_ascii=False)
+
+
+def _cell(cell: Cell) -> Mapping[str, Any]:
+    queries = {result["seed"]: fewer_queries(result) for result in cell.entry.results} if cell.entry else {}
+    return {
+        "column": cell.column.name,
+        "metric": cell.metric,
+        "paper": cell.paper,
+        "ours": _round(cell.ours),
+        "std": _round(cell.std),
+        "n": cell.n,
+        "delta": _round(cell.delta),
+        "runs": [
+            {
+                "fingerprint": cell.entry.fingerprint,
+                "seed": seed,
+                "value": _round(value),
+                "recorded": seed in cell.entry.recorded,
+                **vars(cell.entry.setting),
+                **({"queries_counted": queries[seed]} if queries[seed] else {}),  # [counted, all]
+            }
+            for seed, value in cell.values
+            if cell.entry
+        ],
+    }
+
+
+def _round(number: float | None) -> float | None:
+    return None if number is None else round(number, 6)

@@ -1,0 +1,148 @@
+"""RESULTS.md, its pictures and the README's main rows, from the recorded runs and nothing else: `rga report`."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import replace
+from pathlib import Path
+
+from rga.errors import ConfigError
+from rga.files import write_atomically
+from rga.paths import CONF
+from rga.tables.curves import Curve, curves_of, draw
+from rga.tables.filled import Cell, Filled, Line, fill, override_key
+from rga.tables.origin import origin, runs
+from rga.tables.recorded import read_records
+from rga.tables.render import NO_RUN, footnotes, markdown_rows, notes, sources
+from rga.tables.spec import Column, available, load
+
+BEGIN, END = "<!-- written by rga report -->", "<!-- end of what rga report writes -->"
+CURVES = Path("experiments", "results", "curves")
+
+_HEAD = f"""\
+# Results
+
+Written by `rga report` from the runs recorded in `experiments/results/*.jsonl`; a test compares the two. Figures are in
+percent, after the last epoch: the mean over the seeds ± the sample standard deviation (how many seeds); {NO_RUN} no run
+yet, or no number in the paper. Compare the rows of a table with each other: the paper's numbers stand beside them
+without a difference unless data set, network and budget are the paper's.
+"""
+_NONE = "No runs are recorded yet."
+
+
+def report(root: Path, conf: Path = CONF) -> list[Path]:
+    """Write everything into the checkout at `root`; gives the files. Pictures of what is not recorded are removed.
+
+    Raises:
+        ConfigError: no checkout, or a README without the two comments between which its rows go.
+    """
+    if not (root / "README.md").exists():
+        raise ConfigError(f"there is no README.md in {root}: use a checkout of the sources")
+    tables = recorded_tables(root / "experiments", conf)
+    readme = with_summary((root / "README.md").read_text(encoding="utf-8"), tables)
+    drawn = {root / CURVES / name: draw(panels, rows) for name, (panels, rows) in pictures(tables).items()}
+    texts = {root / "RESULTS.md": page(tables), root / "README.md": readme, **drawn}
+    for path, text in texts.items():
+        write_atomically(path, text)
+    for path in set((root / CURVES).glob("*.svg")) - texts.keys():
+        path.unlink()
+    return list(texts)
+
+
+def recorded_tables(experiments: Path, conf: Path = CONF) -> list[Filled]:
+    """Every table in every setting in which runs were recorded for it, with the recorded runs only."""
+    tables = []
+    for table in (load(name, experiments) for name in available(experiments)):
+        settings = {record.overrides for record in read_records(table.results) if record.table == table.name}
+        tables += [fill(table, overrides, conf, counted="recorded") for overrides in sorted(settings)]
+    return tables
+
+
+def page(tables: Sequence[Filled]) -> str:
+    """RESULTS.md."""
+    sections = ["\n".join(_section(filled)) for filled in tables]
+    return "\n".join([_HEAD, *(sections or [_NONE]), ""]).rstrip("\n") + "\n"
+
+
+def with_summary(readme: str, tables: Sequence[Filled]) -> str:
+    """The README with its main rows renewed."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ConfigError(f"the README lacks the lines between which its figures go: {BEGIN} and {END}")
+    return f"{before}{begin}\n{summary(tables)}{end}{after}"
+
+
+def summary(tables: Sequence[Filled]) -> str:
+    """The main rows of all tables in Markdown, with the columns that have figures."""
+    lines = [""]
+    for filled in tables:
+        if found := _figures(filled):
+            main = [line for line in filled.lines if line.row.main] or filled.lines
+            shown = _narrowed(filled, main, found)
+            lines += [f"{_heading(filled)}; {'; '.join(sources(shown))}:", "", *markdown_rows(shown, mark=""), ""]
+    return "\n".join([*(lines if len(lines) > 1 else ["", _NONE, ""]), ""])
+
+
+def pictures(tables: Sequence[Filled]) -> dict[str, tuple[dict[str, list[Curve]], list[str]]]:
+    """The learning curves by the name of their file: what `draw` is given."""
+    found = {}
+    for filled in tables:
+        for column in filled.columns:
+            if panels := curves_of(filled, column):
+                found[_picture(filled, column)] = (panels, [line.row.name for line in filled.lines])
+    return found
+
+
+def _picture(filled: Filled, column: Column) -> str:
+    parts = [override if "." in override_key(override) else _value(override) for override in filled.overrides]
+    own = [] if column.data in parts else [str(column.data)]
+    return "-".join(re.sub(r"[^\w.]+", "-", part) for part in (filled.table.stem, *parts, *own)) + ".svg"
+
+
+def _heading(filled: Filled) -> str:
+    where = ", ".join(override if "." in override_key(override) else _value(override) for override in filled.overrides)
+    return filled.table.title + (f" (here: {where})" if where else "")
+
+
+def _value(override: str) -> str:
+    return override.partition("=")[2]
+
+
+def _section(filled: Filled) -> list[str]:
+    lines, found = [f"## {_heading(filled)}", ""], _figures(filled)
+    below = [part for note in footnotes(filled, recorded=False) for part in (note, "")]
+    if not found:
+        return [*lines, *below]
+    papers = {(cell.column.name, cell.metric) for cell in filled.cells if cell.column.of_the_paper}
+    shown = _narrowed(filled, filled.lines, found | papers)
+    command = " ".join(["rga table", filled.table.name, *filled.overrides])
+    about = [*notes(replace(shown, overrides=())), f"source: {filled.table.source}", f"command: `{command}`"]
+    lines += [f"- {line}" for line in (*about, *origin(shown.entries))]
+    lines += ["", *markdown_rows(shown, mark=""), "", *below, *runs(shown), ""]
+    for column in filled.columns:
+        if curves_of(filled, column):
+            lines += [f"![Learning curves: {_heading(filled)}]({CURVES.as_posix()}/{_picture(filled, column)})", ""]
+    return lines
+
+
+def _figures(filled: Filled) -> set[tuple[str, str]]:
+    """The columns and metrics that have any."""
+    return {(cell.column.name, cell.metric) for cell in filled.cells if cell.n}
+
+
+def _narrowed(filled: Filled, lines: Iterable[Line], keep: Set[tuple[str, str]]) -> Filled:
+    """A table with these lines, and of its columns the metrics that are to be kept."""
+    narrow = {
+        column.name: replace(
+            column, metrics={metric: key for metric, key in column.metrics.items() if (column.name, metric) in keep}
+        )
+        for column in filled.columns
+    }
+
+    def cells(line: Line) -> Iterator[Cell]:
+        for cell in line.cells:
+            if (cell.column.name, cell.metric) in keep:
+                yield replace(cell, column=narrow[cell.column.name])
+
+    columns = tuple(column for column in narrow.values() if column.metrics)
+    return replace(filled, columns=columns, lines=tuple(Line(line.row, tuple(cells(line))) for line in lines))

@@ -1,0 +1,242 @@
+"""Run the jobs of a sweep as processes of their own, several at a time.
+
+A process for each job, because Lightning starts the other processes of a DDP run by repeating the command line: under
+`rga train -m` that would repeat the whole sweep in each of them. It also frees every byte between jobs, and a crash
+ends one job, not the sweep. Jobs of one process are forked from one that has done the imports
+(`rga.training.forkserver`); a job that starts further processes is a plain command. Hydra sees this as the launcher
+`processes` (`hydra_plugins.rga_processes`).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rga.runs import Run
+from rga.runs.identity import processes
+from rga.training.forkserver import Forked, ForkServer
+
+COMMAND = (sys.executable, "-m", "rga", "train")
+CONSOLE = "console.log"  # what a job prints, in its run's folder
+_DEMO_JOBS = 4  # at a time at scale=demo on a CPU: the networks are too small to use several cores well
+_PATIENCE = 5.0  # seconds between asking a process to end and ending it
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made: the command line's overrides for it, and what they compose to."""
+
+    overrides: tuple[str, ...]
+    run: Run
+    label: str  # for people
+
+    @property
+    def console(self) -> Path:
+        return self.run.folder / CONSOLE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: `error` is None when its result is there."""
+
+    job: Job
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Where one job at a time runs: what the environment of its processes is."""
+
+    environment: Mapping[str, str]
+    server: ForkServer
+
+
+@dataclass(frozen=True)
+class _Child:
+    job: Job
+    slot: _Slot
+    process: subprocess.Popen[bytes] | Forked
+    started: float
+
+
+def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]]) -> list[Outcome]:
+    """Run every job in a process, `len(slots)` at a time; a slot is what its processes' environment gets added.
+
+    A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, SIGHUP, an
+    error), no process that it started is left behind.
+    """
+    environments = [{**os.environ, "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
+    places = [_Slot(environment, ForkServer(environment)) for environment in environments]
+    waiting, free = deque(jobs), deque(places)
+    running: list[_Child] = []
+    outcomes: list[Outcome] = []
+    _say(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'} to do, {min(len(slots), len(jobs))} at a time")
+    with _ending_raises():
+        try:
+            while waiting or running:
+                while waiting and free:
+                    running.append(_start(waiting.popleft(), free.popleft()))
+                time.sleep(0.05)
+                for child in [child for child in running if child.process.poll() is not None]:
+                    _stop([child])  # what its DDP processes may have left
+                    running.remove(child)
+                    free.append(child.slot)
+                    outcomes.append(_outcome(child))
+                    _tell(outcomes[-1], len(outcomes), len(jobs))
+        finally:
+            _stop(running)
+            for place in places:
+                place.server.close()
+    return outcomes
+
+
+def plan(jobs: int | Literal["auto"], pending: Sequence[Job]) -> list[dict[str, str]]:
+    """Divide the machine: the environment of each of the processes that run at the same time.
+
+    On GPUs a job gets as many as its `trainer.devices` says, one if that is `auto`; by default as many jobs run as the
+    GPUs suffice for. On a CPU one runs, or four of scale=demo, and several share the cores.
+    """
+    if jobs != "auto" and (not isinstance(jobs, int) or jobs < 1):
+        raise ValueError(f"hydra.launcher.jobs={jobs}: expected auto or a number above 0")
+    trainers = [job.run.config.get("trainer") or {} for job in pending]
+    on_cpu = all(trainer.get("accelerator") == "cpu" for trainer in trainers)
+    gpus = [] if on_cpu else visible_gpus()
+    if gpus:
+        each = max(_devices(trainer.get("devices", "auto"), len(gpus)) for trainer in trainers)
+        groups = [gpus[first : first + each] for first in range(0, len(gpus) - each + 1, each)] or [gpus]
+        count = min(len(groups) if jobs == "auto" else jobs, len(pending))
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[number % len(groups)])} for number in range(count)]
+
+    cores = _cores()
+    demo = all((job.run.config.get("scale") or {}).get("name") == "demo" for job in pending)
+    count = min((min(cores, _DEMO_JOBS) if demo else 1) if jobs == "auto" else jobs, len(pending))
+    if count == 1 or "OMP_NUM_THREADS" in os.environ:
+        return [{} for _ in range(count)]
+    return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    import torch  # late: a sweep that has nothing to do ends before this
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _devices(devices: Any, available: int) -> int:
+    """How many GPUs a job with this `trainer.devices` gets. A list names devices, and -1 means all: all are visible."""
+    if devices in ("auto", None):
+        return 1  # not all: a sweep is faster with a job on each
+    if isinstance(devices, int | str) and str(devices).isdigit():
+        return max(1, min(int(devices), available))
+    return available
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start(job: Job, slot: _Slot) -> _Child:
+    command, started = [*COMMAND, *job.overrides], time.monotonic()
+    job.console.parent.mkdir(parents=True, exist_ok=True)
+    if _forks(job):
+        return _Child(job, slot, slot.server.start(command, job.console), started)
+    with job.console.open("ab") as console:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            env=slot.environment,
+            start_new_session=True,  # its own group: it can be stopped with everything it started
+        )
+    return _Child(job, slot, process, started)
+
+
+def _forks(job: Job) -> bool:
+    """Whether a fork can do a job: where forking is safe (macOS's libraries do not survive it), and one process is."""
+    return sys.platform == "linux" and processes(job.run.config.get("trainer") or {}) == 1
+
+
+def _outcome(child: _Child) -> Outcome:
+    status, error = child.process.returncode, None
+    assert status is not None  # it has ended
+    if status < 0:
+        error = f"killed by {signal.Signals(-status).name}"
+    elif status > 0:
+        error = f"exit status {status}: {_last_line(child.job.console)}"
+    elif not child.job.run.finished:
+        error = f"ended without a result: {_last_line(child.job.console)}"
+    return Outcome(child.job, time.monotonic() - child.started, error)
+
+
+def _last_line(path: Path) -> str:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    # Hydra's advice at the end of a traceback says nothing about the cause.
+    telling = [line for line in lines if line and not line.startswith("Set the environment variable HYDRA_FULL_ERROR")]
+    return telling[-1] if telling else "it printed nothing"
+
+
+def _tell(outcome: Outcome, done: int, total: int) -> None:
+    ending = "" if outcome.error is None else f", FAILED: {outcome.error} (see {outcome.job.console})"
+    _say(f"[{done}/{total}] {outcome.job.label}: {_duration(outcome.seconds)}{ending}, {total - done} left")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _stop(children: Sequence[_Child]) -> None:
+    """End processes with all that they started: politely, and after some seconds by force."""
+    for child in children:
+        _signal(child, signal.SIGTERM)
+    end = time.monotonic() + _PATIENCE
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(max(0.0, end - time.monotonic()))
+        _signal(child, signal.SIGKILL)
+        child.process.wait()
+
+
+def _signal(child: _Child, number: int) -> None:
+    if isinstance(child.process, Forked):
+        child.process.signal(number)
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.process.pid, number)
+
+
+@contextmanager
+def _ending_raises() -> Iterator[None]:
+    """Make the end of a job in a queue (SIGTERM) or of the terminal (SIGHUP) leave by an exception, as Ctrl-C does."""
+
+    def leave(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    mine = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        mine = []  # signals are the main thread's
+    for number in mine:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,163 @@
+"""What a run tells while it trains: averages of each epoch, images per second, one line an epoch in the log."""
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from torch import Tensor
+
+log = logging.getLogger("rga")
+
+
+class EpochSeed(Callback):
+    """Seed the global generators anew in each epoch, so that what draws from them (dropout, ...) can be resumed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl.seed_everything(hash((self.seed, trainer.current_epoch, trainer.global_rank)) % 2**32, verbose=False)
+
+
+class Monitor(Callback):
+    """Average whatever `training_step` returns over each epoch and keep the curve and the time spent in the checkpoint.
+
+    `curve` is a list of {epoch, lr, images_per_second, <what training_step returns>, <what validation logs>};
+    `seconds` counts the training of all sessions of a run that was resumed.
+
+    The averages are kept on the device and read every `steps` steps and at the end of an epoch: reading makes the host
+    wait for the device. (Lightning's `self.log(prog_bar=True)` reads in every step.)
+
+    Lightning hands over "loss" divided by `accumulate_grad_batches`, its parts as they are: here all are of one batch.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.curve: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.latest: dict[str, float] = {}  # for the progress bar
+        self._sums: dict[str, Tensor] = {}
+        self._read: dict[str, float] = {}  # the sums when they were last read
+        self._done = self._images = 0
+        self._validation: dict[str, float] = {}
+        self._validating = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"curve": self.curve, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.curve, self.seconds = state_dict["curve"], state_dict["seconds"]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._sums, self._read, self._done, self._images = {}, {}, 0, 0
+        self._validation, self._validating = {}, 0.0
+        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self._started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for name, value in outputs.items():
+            value = value.detach() * (trainer.accumulate_grad_batches if name == "loss" else 1)
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._done += 1
+        self._images += len(batch["image"]) * trainer.world_size
+        if self._done % self.steps == 0:
+            sums = self._fetch()
+            means = {name: (total - self._read.get(name, 0.0)) / self.steps for name, total in sums.items()}
+            self._read = sums
+            self.latest = {**means, "lr": self._lr, "images/s": self._images / (time.monotonic() - self._started)}
+            self._report(trainer, {f"train/{name}": value for name, value in self.latest.items()})
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validating -= time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validating += time.monotonic()
+        found = trainer.callback_metrics.items()
+        self._validation = {name: float(value) for name, value in found if name.startswith("val/")}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._done < trainer.num_training_batches:
+            return  # it was stopped in the middle of an epoch, which a resumed run begins anew
+        names = sorted(self._sums)
+        sums = self._fetch()
+        means = torch.tensor([sums[name] / self._done for name in names], device=pl_module.device)
+        means = trainer.strategy.reduce(means, reduce_op="mean")
+        seconds = time.monotonic() - self._started
+        self.seconds += seconds
+        averages = {**dict(zip(names, means.tolist(), strict=True)), **self._validation}
+        entry = {
+            "epoch": float(trainer.current_epoch + 1),
+            "lr": self._lr,
+            "images_per_second": round(self._images / (seconds - self._validating), 2),
+            **averages,
+        }
+        self.curve.append(entry)
+        self._report(trainer, {f"epoch/{name}": entry[name] for name in names})
+        if trainer.is_global_zero:
+            values = "  ".join(f"{name} {value:.4f}" for name, value in averages.items())
+            log.info(
+                "epoch %d/%d  %s  lr %.2e  %.0f images/s",
+                trainer.current_epoch + 1, trainer.max_epochs or 0, values, entry["lr"], entry["images_per_second"],
+            )  # fmt: skip
+
+    def _fetch(self) -> dict[str, float]:
+        """The sums on the host, in one transfer."""
+        return dict(
+            zip(self._sums, torch.stack([value.double() for value in self._sums.values()]).tolist(), strict=True)
+        )
+
+    @staticmethod
+    def _report(trainer: pl.Trainer, values: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+            logger.save()
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's bar with the figures that the monitor read last."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__()
+        self.monitor = monitor
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        return {name: f"{value:.3g}" for name, value in self.monitor.latest.items()}
+
+
+def log_to(path: Path | None) -> None:
+    """Log to the console and to a file, which a resumed run appends to; only warnings where `path` is None."""
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+    log.propagate = False
+    log.setLevel(logging.INFO if path else logging.WARNING)
+    form = logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path is not None:
+        handlers.append(logging.FileHandler(path))
+    for handler in handlers:
+        handler.setFormatter(form)
+        log.addHandler(handler)
+
+
+def quiet() -> None:
+    """Silence what Lightning says in every run and what nobody can act on."""
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r"Checkpoint directory .* exists and is not empty",
+        r"The number of training batches .* is smaller than the logging interval",
+        r".*does not have many workers.*",
+        r"`Trainer.fit` stopped.*",
+        r"You're resuming from a checkpoint that ended before the epoch ended.*",
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+        r"It is recommended to use `self\.log\(.*sync_dist=True",  # every process computes the same figure
+        r"Starting from v1\.9\.0.*tensorboardX.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

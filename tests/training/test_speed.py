@@ -1,0 +1,57 @@
+"""Memory format and compilation change how a network runs, not what it computes or how its parameters are called."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from rga.attention import RGASC
+from rga.plugin import plug
+from rga.training.speed import Switch, tune
+
+CPU = torch.device("cpu")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    plain = nn.Sequential()
+    plain.add_module("stage", nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()))
+    plain.add_module("last", nn.Conv2d(8, 8, 3, stride=2, padding=1))
+    return plug(plain, partial(RGASC, reduction=2, squeeze=2), ["stage"], (8, 6))
+
+
+def gradients(module: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    module(x).square().sum().backward()
+    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("channels_last", "compile"), [(True, False), (False, True), (True, True)])
+def test_the_same_numbers(channels_last: bool, compile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, tuned = network(), network()
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **_: None)  # what compiles is PyTorch's own; see below
+    tune(tuned, CPU, channels_last=channels_last, compile=compile)
+    x = torch.randn(4, 3, 8, 6)
+    assert tuned.state_dict().keys() == plain.state_dict().keys()
+    expected, found = gradients(plain, x), gradients(tuned, x)
+    assert expected.keys() == found.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4)
+    kept = torch.channels_last if channels_last else torch.contiguous_format
+    assert tuned(x).is_contiguous(memory_format=kept)
+
+
+@pytest.mark.parametrize(("switch", "gpu", "cpu"), [("auto", True, False), (True, True, True), (False, False, False)])
+def test_auto_is_for_gpus(monkeypatch: pytest.MonkeyPatch, switch: Switch, gpu: bool, cpu: bool) -> None:
+    for device, expected in ((torch.device("cuda"), gpu), (CPU, cpu)):
+        calls = []
+        module = network()
+        monkeypatch.setattr(module, "compile", lambda calls=calls, **options: calls.append(options))
+        monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
+        tune(module, device, channels_last=switch, compile=switch)
+        assert len(calls) == expected
+        weight = module.get_submodule("last").weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) == expected
+        if expected:
+            assert torch._dynamo.config.suppress_errors == (switch == "auto")
+    torch._dynamo.config.suppress_errors = False
