@@ -205,13 +205,27 @@ class _Gate(RGA):
 
 
 class RGAS(_Gate):
-    """RGA-S, one weight per position (section 3.2). Arguments: `RGA`; formulae: `RelationAttention`."""
+    """RGA-S, one weight per position (section 3.2). Arguments and ValueError: `RGA`; formulae: `RelationAttention`.
+
+    Examples:
+        >>> import torch
+        >>> block = RGAS(64, (16, 8), reduction=8, squeeze=8)
+        >>> block.gate(torch.rand(2, 64, 16, 8)).shape
+        torch.Size([2, 1, 16, 8])
+    """
 
     per_channel = False
 
 
 class RGAC(_Gate):
-    """RGA-C, one weight per channel (section 3.3). Arguments: `RGA`; formulae: `RelationAttention`."""
+    """RGA-C, one weight per channel (section 3.3). Arguments and ValueError: `RGA`; formulae: `RelationAttention`.
+
+    Examples:
+        >>> import torch
+        >>> block = RGAC(64, (16, 8), reduction=8, squeeze=8)
+        >>> block.gate(torch.rand(2, 64, 16, 8)).shape
+        torch.Size([2, 64, 1, 1])
+    """
 
     per_channel = True
 
@@ -223,7 +237,17 @@ class _Both(RGA):
 
 
 class RGASC(_Both):
-    """RGA-SC, the paper's best: RGA-C on the output of RGA-S. (B, C, H, W) -> the same shape."""
+    """RGA-SC, the paper's best: RGA-C on the output of RGA-S. (B, C, H, W) -> the same shape.
+
+    The arguments and the ValueError are those of `RGA`.
+
+    Examples:
+        >>> import torch
+        >>> block = RGASC(64, (16, 8), zero_init_last=True)
+        >>> x = torch.rand(2, 64, 16, 8)
+        >>> torch.equal(block(x), x / 4)  # at the start, each of the two gates is 1/2 everywhere
+        True
+    """
 
     def gate(self, x: Tensor) -> Tensor:
         """The product of both weights, (B, C, H, W); the channel's come from the spatially scaled features."""

@@ -12,10 +12,16 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
+from rga.backbones.weights import read_checkpoint
 from rga.errors import ConfigError
 from rga.files import atomic_file
 
 LAST = "last.ckpt"
+
+
+# What a run is resumed from.
+_NEEDED = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
+_ANEW = "Nothing is resumed from it: put a good copy in its place, or remove it, and the run begins anew"
 
 
 class DivergedError(RuntimeError):
@@ -36,6 +42,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with atomic_file(Path(path)) as file:  # the run is locked: no other process writes it
             torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """A run's own checkpoint as data: tensors and plain containers, whatever Lightning asks for.
+
+        Raises:
+            ConfigError: it is damaged, or no checkpoint of a run.
+        """
+        try:
+            content = read_checkpoint(Path(path))
+        except ValueError as error:
+            raise ConfigError(f"{error}. {_ANEW}") from error
+        if not isinstance(content, dict) or (missing := _NEEDED - content.keys()):
+            lacks = f": it lacks {', '.join(sorted(missing))}" if isinstance(content, dict) else ""
+            raise ConfigError(f"{path} is no checkpoint of a run{lacks}. {_ANEW}")
+        return content
 
 
 class EpochCheckpoint(Checkpoint):

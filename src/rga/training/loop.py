@@ -14,7 +14,9 @@ from omegaconf import DictConfig
 
 from rga.errors import ConfigError
 from rga.runs import RESULT, Run
+from rga.runs.identity import weights_file
 from rga.runs.inputs import INPUTS, Index, Inputs
+from rga.runs.kinds import expect_kinds
 from rga.runs.settings import explained, resolved
 
 log = logging.getLogger("rga")
@@ -32,6 +34,7 @@ def run(config: DictConfig) -> Any:
         UnfinishedError: it ended before its last epoch.
     """
     plain = resolved(config)
+    expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)
     result = this.result()
     if result is not None and not plain["rerun"]:
@@ -49,19 +52,25 @@ def run(config: DictConfig) -> Any:
 def compare_reused(this: Run) -> str:
     """Compare what a finished run was made of with what is there now; gives what is to be said where that cannot be.
 
-    Synthetic data are a function of the config, which is the run's name.
+    Synthetic data are a function of the config, which is the run's name; a file of weights is compared all the same.
 
     Raises:
         InputsError: they are not the same.
     """
-    data = this.config["data"]
-    if data.get("demo") is not None or not (this.folder / INPUTS).exists():
+    if not (this.folder / INPUTS).exists():
         return ""
-    if not Path(data["root"]).exists():
-        return f" (not compared with its data: nothing is at {data['root']})"
-    index = _index(json.dumps({key: value for key, value in data.items() if key != "seed"}))
-    _inputs(this, index).check(this.folder)
-    return ""
+    data, weights = this.config["data"], (this.config.get("backbone") or {}).get("weights")
+    index, gone = None, []
+    if data.get("demo") is None:
+        if Path(data["root"]).exists():
+            index = _index(json.dumps({key: value for key, value in data.items() if key != "seed"}))
+        else:
+            gone.append(f"its data: nothing is at {data['root']}")
+    if weights_file(weights) is not None and not Path(str(weights)).expanduser().exists():
+        gone.append(f"its weights: nothing is at {weights}")
+        weights = None
+    Inputs.of({"backbone": {"weights": weights}}, index).check(this.folder)
+    return f" (not compared with {'; nor with '.join(gone)})" if gone else ""
 
 
 @lru_cache(maxsize=4)  # the finished runs of a sweep are of few data sets
@@ -78,7 +87,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from hydra.utils import instantiate
     from lightning.pytorch.utilities import rank_zero_only
 
-    from rga.network import build, make
+    from rga.network import build
     from rga.tables.cells_of_run import cells_of
     from rga.training.checkpoints import (
         LAST,
@@ -111,7 +120,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         own = {option: settings.pop(option) for option in ("checkpoint_minutes", "sync_batchnorm", "max_time")}
         fast = {option: settings.pop(option) for option in ("channels_last", "compile")}
         monitor = Monitor(config.trainer.log_every_n_steps)
-        trainer: pl.Trainer = make(
+        trainer: pl.Trainer = _made(
+            "trainer",
             settings,
             max_epochs=config.recipe.epochs,
             default_root_dir=str(this.folder),
@@ -132,7 +142,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         )
         _refuse_sweep_of_processes(trainer)
         _refuse_processes_instead_of_gpus(trainer, config.trainer)
-        data = make(config.data)
+        data = _made("data", config.data)
         data.expect_shares(trainer.world_size, trainer.num_nodes)
         inputs = None
         if first:
@@ -142,7 +152,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 inputs.check(this.folder)
             inputs.write(this.folder)
         network, channels = build(config.backbone, config.attention, config.data.size)
-        task = make(
+        task = _made(
+            "task",
             config.task,
             network=network,
             channels=channels,
@@ -178,6 +189,15 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         this.write_result(result)
         log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         return result
+
+
+def _made(group: str, node: Any, **parts: Any) -> Any:
+    from rga.network import make
+
+    try:
+        return make(node, **parts)
+    except ConfigError as error:
+        raise ConfigError(f"{group}: {error}") from error
 
 
 def _inputs(this: Run, index: Index) -> Inputs:
