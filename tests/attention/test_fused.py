@@ -108,27 +108,28 @@ def test_several_backwards_of_one_forward() -> None:
 
 @pytest.mark.parametrize("by_moments", [False, True])
 @pytest.mark.parametrize("features", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", [RGAS, RGAC, RGASC])
+@pytest.mark.parametrize("kind", [RGAS, RGAC])
 def test_autocast(
     kind: type[nn.Module], features: torch.dtype, by_moments: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No farther from double precision than the modules are, but for rounding that goes the other way."""
+    """About as far from double precision as the modules are; who rounds more luckily differs from case to case."""
     monkeypatch.setattr(fused, "_by_moments", lambda attention: by_moments)
-    block = build(kind)
-    x = images(8).to(features)
-    exact = results(copy.deepcopy(block), x.double(), cotangent := images(8))
-    errors = []
-    for stand_in in (True, False):
-        with monkeypatch.context() as context, torch.autocast("cpu", torch.bfloat16):
-            if not stand_in:
-                context.setattr(fused, "fits", lambda x, block: False)
-            found = results(copy.deepcopy(block).float(), x, cotangent.to(features))
-        assert found["y"].dtype == features
-        assert all(tensor.dtype == torch.float32 for name, tensor in found.items() if "gradient of s" in name)
+    block, errors = build(kind), torch.zeros(2, 4)
+    for case in range(4):
+        generator = torch.Generator().manual_seed(case)
+        x = torch.randn(8, CHANNELS, *SIZE, generator=generator).to(features)
+        exact = results(copy.deepcopy(block), x.double(), cotangent := images(8))
         names = [name for name in exact if exact[name].is_floating_point()]
-        errors.append({name: (found[name].double() - exact[name]).norm() / exact[name].norm() for name in names})
-    for name, error in errors[0].items():
-        assert error < 2 * errors[1][name] + 0.02, name
+        for index in range(2):
+            twin = copy.deepcopy(block).float()
+            with torch.autocast("cpu", torch.bfloat16):
+                arguments = x, cotangent.to(features)
+                found = by_modules(twin, monkeypatch, *arguments) if index else results(twin, *arguments)
+            assert found["y"].dtype == found["gradient of x"].dtype == features
+            assert all(parameter.grad.dtype == torch.float32 for parameter in twin.parameters())
+            relative = [(found[name].double() - exact[name]).norm() / exact[name].norm() for name in names]
+            errors[index, case] = torch.stack(relative).mean()
+    assert errors[0].mean() < 2 * errors[1].mean()
 
 
 def test_moments_of_products() -> None:
@@ -138,7 +139,8 @@ def test_moments_of_products() -> None:
     norm = nn.BatchNorm2d(9).double()
     twin = copy.deepcopy(norm)
     out = torch.empty(3, 50, 9, dtype=torch.double)
-    moments.normalise(pair, mixed, norm, out)
+    with torch.no_grad():
+        moments.normalise(pair, mixed, norm, out)
     expected = twin((pair.transpose(1, 2) @ mixed).transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
     torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(norm.running_mean, twin.running_mean, rtol=1e-12, atol=1e-12)
