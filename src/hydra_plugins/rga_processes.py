@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rga.errors import DataError
 from rga.runs import Run
 from rga.runs.inputs import InputsError
-from rga.training.launcher import Job, Outcome, plan, run_jobs
+from rga.training.launcher import Job, Outcome, run_jobs, slots_for
 from rga.training.loop import compare_reused
 
 # The sweep's own settings: a job has no use for them, and would sweep again.
@@ -61,7 +61,7 @@ class ProcessLauncher(Launcher):
         outcomes = {folder: outcome for folder, job in finished.items() if (outcome := _reused(job))}
         if pending:
             todo = list(pending.values())
-            outcomes |= {outcome.job.run.folder: outcome for outcome in run_jobs(todo, plan(self.jobs, todo))}
+            outcomes |= {outcome.job.run.folder: outcome for outcome in run_jobs(todo, slots_for(self.jobs, todo))}
         done = len(finished.keys() - outcomes.keys())
         if done:
             print(f"{done} {'run was' if done == 1 else 'runs were'} finished before", file=sys.stderr)

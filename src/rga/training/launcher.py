@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,30 +70,39 @@ class _Child:
     started: float
 
 
-def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]]) -> list[Outcome]:
+def run_jobs(
+    jobs: Iterable[Job], slots: Sequence[Mapping[str, str]], ended: Callable[[Outcome], None] | None = None
+) -> list[Outcome]:
     """Run every job in a process, `len(slots)` at a time; a slot is what its processes' environment gets added.
 
-    A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, SIGHUP, an
-    error), no process that it started is left behind.
+    A job is taken from `jobs` when there is a free slot for it, so they may be found on the way; `ended` hears of each
+    outcome. A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, SIGHUP,
+    an error), no process that it started is left behind.
     """
     environments = [{**os.environ, "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
     places = [_Slot(environment, ForkServer(environment)) for environment in environments]
-    waiting, free = deque(jobs), deque(places)
+    total = len(jobs) if isinstance(jobs, Sized) else None
+    waiting, free = iter(jobs), deque(places)
     running: list[_Child] = []
     outcomes: list[Outcome] = []
-    _say(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'} to do, {min(len(slots), len(jobs))} at a time")
+    if total is not None:
+        _say(f"{total} {'run' if total == 1 else 'runs'} to do, {min(len(slots), total)} at a time")
     with _ending_raises():
         try:
-            while waiting or running:
-                while waiting and free:
-                    running.append(_start(waiting.popleft(), free.popleft()))
+            while True:
+                while free and (job := next(waiting, None)) is not None:
+                    running.append(_start(job, free.popleft()))
+                if not running:
+                    break
                 time.sleep(0.05)
                 for child in [child for child in running if child.process.poll() is not None]:
                     _stop([child])  # what its DDP processes may have left
                     running.remove(child)
                     free.append(child.slot)
                     outcomes.append(_outcome(child))
-                    _tell(outcomes[-1], len(outcomes), len(jobs))
+                    _tell(outcomes[-1], len(outcomes), total)
+                    if ended is not None:
+                        ended(outcomes[-1])
         finally:
             _stop(running)
             for place in places:
@@ -101,7 +110,7 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]]) -> list[Ou
     return outcomes
 
 
-def plan(jobs: int | Literal["auto"], pending: Sequence[Job]) -> list[dict[str, str]]:
+def slots_for(jobs: int | Literal["auto"], pending: Sequence[Job]) -> list[dict[str, str]]:
     """Divide the machine: the environment of each of the processes that run at the same time.
 
     On GPUs a job gets as many as its `trainer.devices` says, one if that is `auto`; by default as many jobs run as the
@@ -191,9 +200,10 @@ def _last_line(path: Path) -> str:
     return telling[-1] if telling else "it printed nothing"
 
 
-def _tell(outcome: Outcome, done: int, total: int) -> None:
+def _tell(outcome: Outcome, done: int, total: int | None) -> None:
+    place, left = (f"{done}/{total}", f", {total - done} left") if total is not None else (str(done), "")
     ending = "" if outcome.error is None else f", FAILED: {outcome.error} (see {outcome.job.console})"
-    _say(f"[{done}/{total}] {outcome.job.label}: {_duration(outcome.seconds)}{ending}, {total - done} left")
+    _say(f"[{place}] {outcome.job.label}: {_duration(outcome.seconds)}{ending}{left}")
 
 
 def _duration(seconds: float) -> str:

@@ -101,10 +101,12 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
     from rga.training.provenance import provenance
     from rga.training.speed import tune
+    from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
 
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    with this.lock() if first else nullcontext(), finished_wandb():
+    state = StateFile(this.folder if first else None, config.recipe.epochs)
+    with this.lock() if first else nullcontext(), state, finished_wandb():
         if first and this.finished:  # so a rerun was asked for
             (this.folder / LAST).unlink(missing_ok=True)
             shutil.rmtree(this.folder / "csv", ignore_errors=True)
@@ -130,6 +132,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 EpochSeed(this.seed),
                 StopWhenDiverged(config.trainer.log_every_n_steps),
                 monitor,
+                state,
                 StopInTime(time_limit(own["max_time"])),
                 EpochCheckpoint(this.folder, own["checkpoint_minutes"]),
                 *([Progress(monitor)] if sys.stderr.isatty() else []),
@@ -162,6 +165,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         )
         tune(network, trainer.strategy.root_device, **fast)
         cells = cells_of(this.config)
+        state.fills(cells)
         for logger in trainer.loggers:
             logger.log_hyperparams({"fingerprint": this.fingerprint, "cells": cells, **this.config})
 
