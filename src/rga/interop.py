@@ -32,6 +32,7 @@ def reference_tensors(
     """
     tensors: dict[str, Tensor] = {}
     for kind, attention in _attentions(block).items():
+        attention.count()
         for name, owner, key, part in _parts(attention):
             picked = pick(getattr(owner, key))
             if picked is None:

@@ -29,7 +29,7 @@ def test_forward_flop(name: str, gflop: float) -> None:
     assert counter.get_total_flops() / 1e9 == pytest.approx(gflop, abs=0.006)
 
 
-@pytest.mark.parametrize(("name", "low", "high"), [("bare", 63, 65), ("ours", 85, 91.5), ("nxn", 170, 185)])
+@pytest.mark.parametrize(("name", "low", "high"), [("bare", 63, 65), ("ours", 79, 83), ("nxn", 170, 185)])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_megabytes_saved_for_backward(name: str, low: float, high: float, memory_format: torch.memory_format) -> None:
     """1 MB = 1e6 bytes, float32, the image included; parameters and statistics not."""

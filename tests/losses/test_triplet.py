@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.miners import BatchHardMiner
+from pytorch_metric_learning.reducers import MeanReducer
 from torch.nn import functional
 
 from rga.losses import BatchHardTriplet
@@ -22,6 +26,22 @@ def test_triplet_equals_the_authors(reference: dict[str, torch.Tensor]) -> None:
     loss.backward()
     torch.testing.assert_close(loss, reference["triplet"], rtol=0, atol=1e-10)
     torch.testing.assert_close(feature.grad, reference["triplet_grad"], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_pytorch_metric_learning(seed: int) -> None:
+    """Its miner indexes the triplets. Odd seeds have ties; some identities come once, some not at all."""
+    torch.manual_seed(seed)
+    feature, label = torch.randn(40, 5, dtype=torch.double), torch.randint(0, 14, (40,))
+    feature = feature.round() if seed % 2 else feature
+    distance = LpDistance(normalize_embeddings=False)
+    theirs = TripletMarginLoss(margin=0.3, distance=distance, reducer=MeanReducer())
+    gradients = []
+    for loss in (BatchHardTriplet(0.3), lambda x, y: theirs(x, y, BatchHardMiner(distance=distance)(x, y))):
+        x = feature.clone().requires_grad_()
+        loss(x, label).backward()
+        gradients.append(x.grad)
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
 def test_torchs_cross_entropy_is_the_authors_label_smoothing(reference: dict[str, torch.Tensor]) -> None:

@@ -100,8 +100,9 @@ def pool(x: Tensor, grid: tuple[int, int]) -> Tensor:
         return _pool_any(x, grid)
     batch, _, height, width = x.shape
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # RoIAlign has no bfloat16, and coordinates need more
-    image = torch.arange(batch, device=x.device, dtype=wide.dtype).unsqueeze(1)
-    boxes = torch.cat([image, wide.new_tensor([[0, 0, width, height]]).expand(batch, 4)], dim=1)
+    boxes = wide.new_zeros(batch, 5)  # (image, left, top, right, bottom), filled where it is: nothing is copied there
+    boxes[:, 0] = torch.arange(batch, device=x.device)
+    boxes[:, 3], boxes[:, 4] = width, height
     samples = ceil(max(height / grid[0], width / grid[1]))
     return roi_align(wide, boxes, grid, sampling_ratio=samples, aligned=True).to(x.dtype)
 

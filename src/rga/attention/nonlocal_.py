@@ -1,11 +1,13 @@
 """The embedded-Gaussian non-local block, and RGA-S behind it."""
 
+from typing import Any
+
 import torch.fx
 from torch import Tensor, nn
 
 from rga.attention.attend import attend
 from rga.attention.checks import check_values
-from rga.attention.rga import RGAS
+from rga.attention.rga import RGA, RGAS
 
 torch.fx.wrap("attend")
 
@@ -43,32 +45,16 @@ class NonLocal(nn.Module):
         return x + self.norm(self.project(attend(self.embed(x), self.width)))
 
 
-class NonLocalRGAS(nn.Module):
+class NonLocalRGAS(RGA):
     """Non-local + RGA-S: RGA-S on the output of the non-local block. (B, C, H, W) -> the same shape.
 
     Source: Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998, the row of that name. Not a gate, as the
-    non-local block adds.
-
-    Args:
-        channels, size: C and (H, W) of the feature map.
-        reduction, squeeze: s1 and s2 of RGA-S.
-
-    Raises:
-        ValueError: in forward, if the input has another size.
+    non-local block adds. The arguments are RGA-S's.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        size: tuple[int, int],
-        *,
-        reduction: int = 8,
-        squeeze: int = 8,
-        zero_init_last: bool = False,
-    ) -> None:
-        super().__init__()
-        self.non_local = NonLocal(channels, size)
-        self.spatial = RGAS(channels, size, reduction=reduction, squeeze=squeeze, zero_init_last=zero_init_last)
+    def _build(self, **options: Any) -> None:
+        self.non_local = NonLocal(self.channels, self.size)
+        self.spatial = RGAS(self.channels, self.size, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spatial(self.non_local(x))

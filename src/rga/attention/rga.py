@@ -1,13 +1,16 @@
-"""The core of every RGA block: attention over nodes from their features and relations, without the relation matrix.
+"""Relation-aware global attention: RGA-S and RGA-C, and what is made of both.
 
 Source: Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998, section 3, and the authors' code for re-ID.
 """
+
+from typing import Any
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention import fused
 from rga.attention.checks import check_size, check_values
 from rga.attention.half import linear, matmul
 
@@ -28,7 +31,8 @@ class RelationAttention(nn.Module):
     What differs from the authors' code: the numbers do not, the P x P relation is never built. Nothing non-linear lies
     between R and its embedding W = [W_row, W_col], so W [R(i, :); R(:, i)] = (W_row phi) theta_i + (W_col theta) phi_i,
     with matrices of M x D only. theta, phi and psi are one convolution (BatchNorm and ReLU act on each channel alone),
-    and W1 is applied to the two parts of y_i separately instead of to their concatenation.
+    and W1 is applied to the two parts of y_i separately instead of to their concatenation. `rga.attention.fused` is
+    the same for training, with a backward of its own.
 
     Args:
         features, nodes: F and P.
@@ -46,11 +50,11 @@ class RelationAttention(nn.Module):
         features: int,
         nodes: int,
         *,
-        reduction: int = 8,
-        squeeze: int = 8,
-        relation: bool = True,
-        vision: bool = True,
-        zero_init_last: bool = False,
+        reduction: int,
+        squeeze: int,
+        relation: bool,
+        vision: bool,
+        zero_init_last: bool,
     ) -> None:
         super().__init__()
         if not (relation or vision):
@@ -74,6 +78,7 @@ class RelationAttention(nn.Module):
         self.score_bn = nn.BatchNorm2d(1)
         if zero_init_last:
             nn.init.zeros_(self.score_bn.weight)
+        self.batches = 0
 
     def forward(self, x: Tensor) -> Tensor:
         check_values(x, self, x.shape[2])
@@ -93,6 +98,25 @@ class RelationAttention(nn.Module):
         score = self.score_bn(_image(linear(hidden, self.score.weight)))
         return torch.sigmoid(score).squeeze(2).to(x.dtype)  # float32 under autocast to float16
 
+    def count(self) -> None:
+        """Bring BatchNorm's counters of batches up to date.
+
+        Nothing reads them in training where a momentum is given, so that `fused` only counts in `batches`, and they are
+        written where they are read: in a state dict.
+        """
+        for norm in self.children():
+            if self.batches and isinstance(norm, nn.BatchNorm2d) and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked += self.batches
+        self.batches = 0
+
+    def state_dict(self, *args: Any, **options: Any) -> Any:
+        self.count()
+        return super().state_dict(*args, **options)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.count()
+        super()._load_from_state_dict(*args)
+
     def _relations(self, pair: Tensor) -> Tensor:
         """[theta, phi] (B, 2D, P) -> the embedded relations of each node (B, P, M)."""
         theta, phi = pair.split(self.width, dim=1)
@@ -111,20 +135,77 @@ def _nodes(image: Tensor) -> Tensor:
     return image.squeeze(2).transpose(1, 2)
 
 
-class RGAS(nn.Module):
-    """Spatial relation-aware global attention: (B, C, H, W) -> the same shape, x * gate(x).
-
-    The nodes are the H W positions, their features the C channels. See `RelationAttention` for the formulae.
+class RGA(nn.Module):
+    """What RGA's blocks share: (B, C, H, W) -> the same shape, for one size of feature maps.
 
     Args:
         channels, size: C and (H, W) of the feature map.
         reduction, squeeze: s1 and s2 of the paper.
-        relation: False is "w/o Rel.", the gate sees only the feature of a position.
-        vision: False is "w/o Vis.", the gate sees only the relations of a position.
+        relation: False is "w/o Rel.", the gate sees only the feature of a node.
+        vision: False is "w/o Vis.", the gate sees only the relations of a node.
         zero_init_last: all weights begin at 1/2, see `RelationAttention`.
 
     Raises:
         ValueError: in forward, if the input has another size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        reduction: int = 8,
+        squeeze: int = 8,
+        relation: bool = True,
+        vision: bool = True,
+        zero_init_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels, self.size = channels, (size[0], size[1])
+        self._build(
+            reduction=reduction,
+            squeeze=squeeze,
+            relation=relation,
+            vision=vision,
+            zero_init_last=zero_init_last,
+        )
+
+    def _build(self, **options: Any) -> None:
+        raise NotImplementedError
+
+
+class _Gate(RGA):
+    """One kind of nodes: its `attention` gives the weights. x * gate(x)."""
+
+    attention: RelationAttention
+    per_channel: bool  # what the nodes are: the C channels, with H W features, or the H W positions, with C features
+
+    def _build(self, **options: Any) -> None:
+        positions = self.size[0] * self.size[1]
+        features, nodes = (positions, self.channels) if self.per_channel else (self.channels, positions)
+        self.attention = RelationAttention(features, nodes, **options)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The weights, (B, 1, H, W) of positions or (B, C, 1, 1) of channels."""
+        check_size(x, self.channels, self.size)
+        if fused.fits(x, self):
+            return fused.gate(x, self)
+        nodes = x.flatten(2)
+        if self.per_channel:
+            nodes = nodes.transpose(1, 2)  # (B, HW, C), a view for contiguous and channels_last maps
+            return self.attention(nodes).unflatten(1, (1, 1)).permute(0, 3, 1, 2)
+        return self.attention(nodes).unflatten(2, self.size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_size(x, self.channels, self.size)
+        return fused.scaled(x, self) if fused.fits(x, self) else x * self.gate(x)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, size={self.size}"
+
+
+class RGAS(_Gate):
+    """RGA-S, one weight per position (section 3.2). Arguments and ValueError: `RGA`; formulae: `RelationAttention`.
 
     Examples:
         >>> import torch
@@ -133,55 +214,11 @@ class RGAS(nn.Module):
         torch.Size([2, 1, 16, 8])
     """
 
-    def __init__(
-        self,
-        channels: int,
-        size: tuple[int, int],
-        *,
-        reduction: int = 8,
-        squeeze: int = 8,
-        relation: bool = True,
-        vision: bool = True,
-        zero_init_last: bool = False,
-    ) -> None:
-        super().__init__()
-        self.channels, self.size = channels, (size[0], size[1])
-        self.attention = RelationAttention(
-            channels,
-            size[0] * size[1],
-            reduction=reduction,
-            squeeze=squeeze,
-            relation=relation,
-            vision=vision,
-            zero_init_last=zero_init_last,
-        )
-
-    def gate(self, x: Tensor) -> Tensor:
-        """The weights, (B, 1, H, W)."""
-        check_size(x, self.channels, self.size)
-        return self.attention(x.flatten(2)).unflatten(2, self.size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x)
-
-    def extra_repr(self) -> str:
-        return f"channels={self.channels}, size={self.size}"
+    per_channel = False
 
 
-class RGAC(nn.Module):
-    """Channel relation-aware global attention: (B, C, H, W) -> the same shape, x * gate(x).
-
-    The nodes are the C channels, their features the H W positions. See `RelationAttention` for the formulae.
-
-    Args:
-        channels, size: C and (H, W) of the feature map.
-        reduction, squeeze: s1 and s2 of the paper.
-        relation: False is "w/o Rel.", the gate sees only the feature of a channel.
-        vision: False is "w/o Vis.", the gate sees only the relations of a channel.
-        zero_init_last: all weights begin at 1/2, see `RelationAttention`.
-
-    Raises:
-        ValueError: in forward, if the input has another size.
+class RGAC(_Gate):
+    """RGA-C, one weight per channel (section 3.3). Arguments and ValueError: `RGA`; formulae: `RelationAttention`.
 
     Examples:
         >>> import torch
@@ -190,61 +227,19 @@ class RGAC(nn.Module):
         torch.Size([2, 64, 1, 1])
     """
 
-    def __init__(
-        self,
-        channels: int,
-        size: tuple[int, int],
-        *,
-        reduction: int = 8,
-        squeeze: int = 8,
-        relation: bool = True,
-        vision: bool = True,
-        zero_init_last: bool = False,
-    ) -> None:
-        super().__init__()
-        self.channels, self.size = channels, (size[0], size[1])
-        self.attention = RelationAttention(
-            size[0] * size[1],
-            channels,
-            reduction=reduction,
-            squeeze=squeeze,
-            relation=relation,
-            vision=vision,
-            zero_init_last=zero_init_last,
-        )
-
-    def gate(self, x: Tensor) -> Tensor:
-        """The weights, (B, C, 1, 1)."""
-        check_size(x, self.channels, self.size)
-        nodes = x.flatten(2).transpose(1, 2)  # (B, HW, C), a view for contiguous and channels_last maps
-        return self.attention(nodes).unflatten(1, (1, 1)).permute(0, 3, 1, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x)
-
-    def extra_repr(self) -> str:
-        return f"channels={self.channels}, size={self.size}"
+    per_channel = True
 
 
-class _Both(nn.Module):
-    def __init__(
-        self,
-        channels: int,
-        size: tuple[int, int],
-        *,
-        reduction: int = 8,
-        squeeze: int = 8,
-        zero_init_last: bool = False,
-    ) -> None:
-        super().__init__()
-        self.spatial = RGAS(channels, size, reduction=reduction, squeeze=squeeze, zero_init_last=zero_init_last)
-        self.channel = RGAC(channels, size, reduction=reduction, squeeze=squeeze, zero_init_last=zero_init_last)
+class _Both(RGA):
+    def _build(self, **options: Any) -> None:
+        self.spatial = RGAS(self.channels, self.size, **options)
+        self.channel = RGAC(self.channels, self.size, **options)
 
 
 class RGASC(_Both):
     """RGA-SC, the paper's best: RGA-C on the output of RGA-S. (B, C, H, W) -> the same shape.
 
-    The arguments and the ValueError are those of `RGAS`.
+    The arguments and the ValueError are those of `RGA`.
 
     Examples:
         >>> import torch
@@ -260,7 +255,8 @@ class RGASC(_Both):
         return spatial * self.channel.gate(x * spatial)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.channel(self.spatial(x))
+        check_size(x, self.channels, self.size)
+        return fused.scaled(x, self.spatial, self.channel) if fused.fits(x, self) else self.channel(self.spatial(x))
 
 
 class RGACS(_Both):
@@ -272,7 +268,8 @@ class RGACS(_Both):
         return channel * self.spatial.gate(x * channel)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.spatial(self.channel(x))
+        check_size(x, self.channels, self.size)
+        return fused.scaled(x, self.channel, self.spatial) if fused.fits(x, self) else self.spatial(self.channel(x))
 
 
 class RGAParallel(_Both):

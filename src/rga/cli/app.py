@@ -68,6 +68,7 @@ class Bench(StrEnum):
     attention = "attention"
     blocks = "blocks"
     step = "step"
+    operations = "operations"
     ranking = "ranking"
     data = "data"
 
@@ -76,6 +77,7 @@ _BENCHES = {
     Bench.attention: "rga_blocks",
     Bench.blocks: "zoo_blocks",
     Bench.step: "training_step",
+    Bench.operations: "operations",
     Bench.ranking: "ranking_size",
     Bench.data: "batches",
 }

@@ -1,11 +1,36 @@
 """Batch-hard triplet loss (Hermans, Beyer, Leibe: "In defense of the triplet loss", arXiv:1703.07737)."""
 
 import torch
-from pytorch_metric_learning.distances import LpDistance
-from pytorch_metric_learning.losses import TripletMarginLoss
-from pytorch_metric_learning.miners import BatchHardMiner
-from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor, nn
+
+
+def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    """See `BatchHardTriplet`: two masked reductions over the matrix of distances, of fixed shapes.
+
+    Nothing is read back from the device, as an index of the triplets would have to be. A batch without a triplet is
+    an error here on the CPU, and on a GPU one that the device reports, as soon as the host waits for it.
+
+    >>> batch_hard_triplet(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([4, 4, 9]), margin=1.5)
+    tensor(0.2500)
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        features = features if features.dtype == torch.float64 else features.float()
+        distances = torch.cdist(features, features)
+        same = labels[:, None] == labels
+        positive = same.clone().fill_diagonal_(False)
+        farthest = distances.masked_fill(~positive, -torch.inf).max(1).values
+        nearest = distances.masked_fill(same, torch.inf).min(1).values
+        # Of an image without a positive, or without a negative, the difference is -inf and the loss 0.
+        total = (farthest - nearest + margin).relu().sum()
+        anchors = (positive.any(1) & ~same.all(1)).sum()
+    try:
+        torch._assert_async(anchors > 0, "no triplet in a batch: batch-hard mining needs two identities, one twice")
+    except RuntimeError as error:
+        raise ValueError(
+            f"no triplet in a batch of {len(labels)} images of {len(labels.unique())} identities: batch-hard "
+            "mining needs two identities, one of them with two images"
+        ) from error
+    return total / anchors
 
 
 class BatchHardTriplet(nn.Module):
@@ -21,10 +46,7 @@ class BatchHardTriplet(nn.Module):
 
     def __init__(self, margin: float = 0.3) -> None:
         super().__init__()
-        distance = LpDistance(normalize_embeddings=False)
-        self.miner = BatchHardMiner(distance=distance)
-        # The library's default reducer averages over the violated triplets only.
-        self.loss = TripletMarginLoss(margin=margin, distance=distance, reducer=MeanReducer())
+        self.margin = margin
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Args: features (B, D), labels (B,) int64. Returns a scalar.
@@ -32,13 +54,4 @@ class BatchHardTriplet(nn.Module):
         Raises:
             ValueError: the batch holds no triplet, i.e. one identity only, or no identity twice.
         """
-        with torch.autocast(features.device.type, enabled=False):
-            features = features if features.dtype == torch.float64 else features.float()
-            triplets = self.miner(features, labels)
-            if len(triplets[0]) == 0:
-                raise ValueError(
-                    f"no triplet in a batch of {len(labels)} images of {len(labels.unique())} identities: batch-hard "
-                    "mining needs two identities, one of them with two images"
-                )
-            loss: Tensor = self.loss(features, labels, triplets)
-        return loss
+        return batch_hard_triplet(features, labels, self.margin)

@@ -77,10 +77,10 @@ def _rerank(distances: "_Distances", k1: int, k2: int, weight: float) -> Iterato
     del sets
     for part in torch.arange(queries).split(distances.chunk):
         chunk = distances(part)[:, queries:] / largest[part, None].to(distances.device)
-        for row, index in zip(chunk, part.tolist(), strict=True):
-            jaccard = torch.from_numpy(_jaccard(asked, by_member, index)).to(row)
-            row.mul_(weight).add_(jaccard, alpha=1 - weight)
-        yield chunk
+        jaccard = torch.empty(chunk.shape, dtype=chunk.dtype)
+        for row, index in zip(jaccard, part.tolist(), strict=True):
+            row[:] = torch.from_numpy(_jaccard(asked, by_member, index))
+        yield chunk.mul_(weight).add_(jaccard.to(chunk.device), alpha=1 - weight)
 
 
 class _Distances:
@@ -108,22 +108,20 @@ class _Distances:
         if not len(self._buffer):
             self._buffer = self.images.new_empty(self.chunk, self.count)
         out, rows = self._buffer[: len(rows)], rows.to(self.device)
-        features = self[rows] * self.factors[rows, None]
+        features = self[rows] * (-2 * self.factors[rows, None])
         queries = len(self.queries)
         with full_precision(self.device):
             torch.mm(features, self.queries.T, out=out[:, :queries])
             torch.mm(features, self.images.T, out=out[:, queries:])
-        for row, square, index in zip(out, self.squares[rows], rows, strict=True):  # a row stays in the cache
-            row.mul_(self.factors).mul_(-2).add_(self.squares).add_(square).clamp_(min=0)
-            row[index] = 0
-        return out
+        torch.addcmul(self.squares, out, self.factors, out=out)
+        out.add_(self.squares[rows, None]).clamp_(min=0)
+        return out.scatter_(1, rows[:, None], 0)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """(R, D) the features of some images."""
-        queries = len(self.queries)
-        found = self.images[(rows - queries).clamp(min=0)]
-        found[rows < queries] = self.queries[rows[rows < queries]]
-        return found
+        last = len(self.queries) - 1
+        asked, stored = self.queries[rows.clamp(max=last)], self.images[(rows - last - 1).clamp(min=0)]
+        return torch.where((rows <= last)[:, None], asked, stored)
 
     def between(self, first: Tensor, second: Tensor) -> Tensor:
         """(P,) distances of pairs of images."""
@@ -146,9 +144,8 @@ def _nearest(distances: _Distances, count: int) -> tuple[Tensor, Tensor]:
         index = index.gather(1, order)
         # Which of those as far as the last one are among the nearest is not for topk to decide.
         last = values.amax(1)
-        tied = torch.stack([(row <= bound).sum() for row, bound in zip(chunk, last, strict=True)]) > count
-        for row in tied.nonzero()[:, 0].tolist():
-            index[row] = chunk[row].argsort(stable=True)[:count]
+        tied = ((chunk <= last[:, None]).sum(1) > count).nonzero()[:, 0]
+        index[tied] = chunk[tied].argsort(dim=1, stable=True)[:, :count]
         near.append(index.cpu())
         far.append(chunk.amax(1).cpu())
     farthest = torch.cat(far)

@@ -8,7 +8,7 @@ changes what old names mean: the version in `rga.runs.identity` says so then.
 
 from typing import Any
 
-_RGA = {"reduction": 8, "squeeze": 8, "zero_init_last": False}
+_RGA = {"reduction": 8, "squeeze": 8, "relation": True, "vision": True, "zero_init_last": False}
 _TASK = {"attention_lr": 1.0}
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -23,10 +23,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "FCS": {"reduction": 8},
     "GC": {"reduction": 16},
     "NonLocalRGAS": _RGA,
-    "RGAC": {**_RGA, "relation": True, "vision": True},
+    "RGAC": _RGA,
     "RGACS": _RGA,
     "RGAParallel": _RGA,
-    "RGAS": {**_RGA, "relation": True, "vision": True},
+    "RGAS": _RGA,
     "RGASC": _RGA,
     "SCSE": {"reduction": 2, "fusion": "add"},
     "SE": {"reduction": 16},

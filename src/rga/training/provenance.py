@@ -17,7 +17,6 @@ _PACKAGES = (
     "timm",
     "torchmetrics",
     "hydra-core",
-    "pytorch-metric-learning",
 )
 
 

@@ -1,0 +1,204 @@
+"""RGA in training as one function: the modules' numbers, where it stands in for them, and where it does not."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rga.attention import RGAC, RGACS, RGAS, RGASC, RGAParallel, fused, moments
+
+CHANNELS, SIZE = 32, (6, 4)
+KINDS = [RGAS, RGAC, RGASC, RGACS, RGAParallel]
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+
+def build(kind: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    block = kind(CHANNELS, SIZE, **{"reduction": 4, "squeeze": 2, **options}).double()
+    for layer in block.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # weights of both signs
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias)
+    return block
+
+
+def images(batch: int = 3, **options: Any) -> Tensor:
+    return torch.randn(
+        batch, CHANNELS, *SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.double, **options
+    )
+
+
+def results(block: nn.Module, x: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+    x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    y = block(x)
+    y.backward(cotangent)
+    gradients = {f"gradient of {name}": parameter.grad for name, parameter in block.named_parameters()}
+    return {"y": y, "gradient of x": x.grad, **gradients, **block.state_dict()}  # type: ignore[dict-item]
+
+
+def by_modules(block: nn.Module, monkeypatch: pytest.MonkeyPatch, *arguments: Tensor) -> dict[str, Tensor]:
+    with monkeypatch.context() as context:
+        context.setattr(fused, "fits", lambda x, block: False)
+        return results(block, *arguments)
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-11, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("by_moments", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_modules(
+    kind: type[nn.Module], layout: torch.memory_format, by_moments: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "_by_moments", lambda attention: by_moments)
+    block = build(kind).to(memory_format=layout)
+    x = images().to(memory_format=layout)
+    twin, cotangent = copy.deepcopy(block), torch.randn_like(x)
+    assert fused.fits(x, block)
+    found = results(block, x, cotangent)
+    assert found["y"].is_contiguous(memory_format=layout)
+    assert found["gradient of x"].is_contiguous(memory_format=layout)
+    assert_equal(found, by_modules(twin, monkeypatch, x, cotangent))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_and_gradients_in_unusual_places(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map with the width before the height in memory, a slice of a larger one, and a gradient that is expanded."""
+    block = build(kind)
+    turned = images().transpose(2, 3).contiguous().transpose(2, 3)
+    sliced = torch.cat([images(), images()], 1)[:, 5 : 5 + CHANNELS]
+    for x in (turned, sliced):
+        for cotangent in (torch.ones((), dtype=torch.double).expand(x.shape), turned.flip(0)):
+            twin = copy.deepcopy(block)
+            mine = copy.deepcopy(block)
+            assert_equal(results(mine, x, cotangent), by_modules(twin, monkeypatch, x, cotangent))
+
+
+def test_the_gradient_of_a_gate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (RGAS, RGAC):
+        block, x = build(kind), images().requires_grad_()
+        twin = copy.deepcopy(block)
+        gradients = []
+        for one, stand_in in ((block, True), (twin, False)):
+            with monkeypatch.context() as context:
+                if not stand_in:
+                    context.setattr(fused, "fits", lambda x, block: False)
+                gate = one.gate(x)  # type: ignore[operator]
+            gradients.append(torch.autograd.grad(gate.square().sum(), [x, *one.parameters()]))
+        for found, expected in zip(*gradients, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_several_backwards_of_one_forward() -> None:
+    block, x = build(RGASC), images().requires_grad_()
+    y = block(x)
+    first, second = (torch.autograd.grad(y, [x, *block.parameters()], images(), retain_graph=True) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("by_moments", [False, True])
+@pytest.mark.parametrize("features", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", [RGAS, RGAC])
+def test_autocast(
+    kind: type[nn.Module], features: torch.dtype, by_moments: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """About as far from double precision as the modules are; who rounds more luckily differs from case to case."""
+    monkeypatch.setattr(fused, "_by_moments", lambda attention: by_moments)
+    block, errors = build(kind), torch.zeros(2, 4)
+    for case in range(4):
+        generator = torch.Generator().manual_seed(case)
+        x = torch.randn(8, CHANNELS, *SIZE, generator=generator).to(features)
+        exact = results(copy.deepcopy(block), x.double(), cotangent := images(8))
+        names = [name for name in exact if exact[name].is_floating_point()]
+        for index in range(2):
+            twin = copy.deepcopy(block).float()
+            with torch.autocast("cpu", torch.bfloat16):
+                arguments = x, cotangent.to(features)
+                found = by_modules(twin, monkeypatch, *arguments) if index else results(twin, *arguments)
+            assert found["y"].dtype == found["gradient of x"].dtype == features
+            assert all(parameter.grad.dtype == torch.float32 for parameter in twin.parameters())
+            relative = [(found[name].double() - exact[name]).norm() / exact[name].norm() for name in names]
+            errors[index, case] = torch.stack(relative).mean()
+    assert errors[0].mean() < 2 * errors[1].mean()
+
+
+def test_moments_of_products() -> None:
+    """Against BatchNorm of the product itself, also where the means are far larger than the deviations."""
+    torch.manual_seed(0)
+    pair, mixed = torch.rand(3, 4, 50, dtype=torch.double) + 30, torch.randn(3, 4, 9, dtype=torch.double)
+    norm = nn.BatchNorm2d(9).double()
+    twin = copy.deepcopy(norm)
+    out = torch.empty(3, 50, 9, dtype=torch.double)
+    with torch.no_grad():
+        moments.normalise(pair, mixed, norm, out)
+    expected = twin((pair.transpose(1, 2) @ mixed).transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
+    torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(norm.running_mean, twin.running_mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(norm.running_var, twin.running_var, rtol=1e-9, atol=1e-9)
+
+
+def test_where_moments_pay() -> None:
+    """At the first stage of the CIFAR networks; not at the stages of a ResNet-50, where products are narrower."""
+    assert fused._by_moments(RGAS(16, (32, 32), reduction=4, squeeze=4).attention)
+    for channels, size in ((256, (64, 32)), (512, (32, 16)), (1024, (16, 8)), (2048, (16, 8))):
+        block = RGASC(channels, size)
+        assert not fused._by_moments(block.spatial.attention)
+        assert not fused._by_moments(block.channel.attention)
+
+
+def frozen(block: nn.Module) -> None:
+    next(module for module in block.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+
+
+def cumulative(block: nn.Module) -> None:
+    next(module for module in block.modules() if isinstance(module, nn.BatchNorm2d)).momentum = None
+
+
+def hooked(block: nn.Module) -> None:
+    list(block.modules())[2].register_forward_hook(lambda module, arguments, y: None)
+
+
+@pytest.mark.parametrize(
+    "change", [nn.Module.eval, frozen, cumulative, hooked, nn.SyncBatchNorm.convert_sync_batchnorm]
+)
+def test_where_the_modules_run(change: Callable[[nn.Module], Any]) -> None:
+    block = RGASC(CHANNELS, SIZE)
+    assert fused.fits(images(), block)
+    changed = change(block)
+    assert not fused.fits(images(), changed if isinstance(changed, nn.Module) else block)
+
+
+def test_nor_without_gradients_in_half_precision_or_for_one_value() -> None:
+    block, x = RGAC(CHANNELS, SIZE), images()
+    with torch.no_grad():
+        assert not fused.fits(x, block)
+    assert not fused.fits(x.half(), block)
+    with torch.autocast("cpu", torch.float16):
+        assert not fused.fits(x.float(), block)
+    assert not fused.fits(x[:1, :1], block)
+    assert not fused.fits(x, RGAS(CHANNELS, SIZE, relation=False))
+    assert not fused.fits(x, RGAS(CHANNELS, SIZE, vision=False))
+
+
+def test_batches_are_counted_when_a_state_is_read_or_loaded() -> None:
+    block = build(RGASC)
+    for _ in range(3):
+        block(images())
+    state = block.state_dict()
+    counters = [tensor for name, tensor in state.items() if name.endswith("num_batches_tracked")]
+    assert [tensor.item() for tensor in counters] == [3] * 8
+    state = {name: tensor.clone() for name, tensor in state.items()}
+    block(images())
+    block.load_state_dict(state)
+    block(images())
+    assert block.state_dict()["spatial.attention.relate_bn.num_batches_tracked"] == 4
