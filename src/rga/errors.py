@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class DataError(RuntimeError):
     """The data on disk are not what was expected; the message says what was expected, and where."""
+
+
+class DiskFullError(RuntimeError):
+    """A file cannot be written for want of room."""

@@ -87,13 +87,16 @@ def train(context: typer.Context) -> None:
     if "--explain" in context.args:
         typer.echo("\n".join(_explain([word for word in context.args if word != "--explain"])))
         return
-    import hydra
+    from rga.training.signals import not_begun, stopping
 
-    from rga.paths import CONF
+    with stopping(not_begun):
+        import hydra
 
-    application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
-    with _argv(["rga train", *context.args]):
-        application()
+        from rga.paths import CONF
+
+        application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
+        with _argv(["rga train", *context.args]):
+            application()
 
 
 def _explain(words: list[str]) -> list[str]:

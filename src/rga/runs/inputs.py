@@ -103,7 +103,7 @@ class Inputs:
         if not to_train and "train" not in self.data.splits:
             theirs = {**theirs, "data": {key: value for key, value in theirs["data"].items() if key != "train"}}
         mine = {**theirs, **self.summary()} if not to_train else self.summary()  # a test needs no file of weights
-        if found := _differences(theirs, mine, read_index(folder), self.data):
+        if found := differences(theirs, mine, read_index(folder), self.data):
             raise InputsError(
                 f"the run in {folder} was made of other inputs than these: {'; '.join(found)}. "
                 "If these are another data set or other weights, give them a name of their own (data.name=NAME, a "
@@ -121,7 +121,7 @@ def disagreement(results: Sequence[Mapping[str, Any]], root: str | Path | None =
         mine, others = first.get("inputs"), second.get("inputs")
         if mine and others:
             folders = [_folder(root, result) for result in (first, second)]
-            found = _differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
+            found = differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
         else:
             found = _other_counts(first.get("data"), second.get("data"))
         if found:
@@ -149,9 +149,10 @@ def _read(folder: Path) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], old_index: Index | None, new_index: Index | None
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], old_index: Index | None = None, new_index: Index | None = None
 ) -> list[str]:
+    """Say in which inputs two summaries differ, with names where there are indices."""
     found = []
     mine, others = old.get("data") or {}, new.get("data") or {}
     if mine != others:

@@ -1,5 +1,8 @@
 """Checkpoints that a kill at any moment cannot damage, and that never hold a diverged network."""
 
+import errno
+import os
+import pickle
 import re
 import time
 from datetime import timedelta
@@ -26,6 +29,10 @@ class UnfinishedError(RuntimeError):
     """A run ended before its last epoch; the same command resumes it."""
 
 
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read or written; the message says which, and what to do."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the old checkpoint, syncs, renames.
 
@@ -34,8 +41,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with atomic_file(Path(path)) as file:  # the run is locked: no other process writes it
-            torch.save(checkpoint, file)
+        """Raises CheckpointError: the disk is full, or the like; the earlier checkpoint is as it was."""
+        path = Path(path)
+        try:
+            with atomic_file(path) as file:  # the run is locked: no other process writes it
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # PyTorch hides the system's error in one of its own
+            kept = "the one before it is kept" if path.exists() else "there is none before it"
+            raise CheckpointError(
+                f"the checkpoint {path} could not be written: {_cause(error)}; {kept}. Once that is mended, the same "
+                "command resumes the run"
+            ) from error
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Raises CheckpointError: it is damaged."""
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f"the checkpoint {path} is damaged ({str(error).partition(chr(10))[0]}). Put back a copy of it; or "
+                "remove it, and the same command begins the run anew"
+            ) from error
 
 
 class EpochCheckpoint(Checkpoint):
@@ -48,8 +74,22 @@ class EpochCheckpoint(Checkpoint):
     def __init__(self, folder: Path, minutes: float) -> None:
         self.path = folder / LAST
         self.minutes = minutes
+        self.epoch = 0  # the last one that is saved, counted from 1
         self.saved = time.monotonic()
         self.done = 0  # batches of the epoch
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.epoch = checkpoint["epoch"] + 1
+
+    def kept(self) -> str:
+        """What a run that is left now can go on with, and how."""
+        if self.epoch:
+            return f"epoch {self.epoch} is saved in {self.path}, and the same command resumes it"
+        if self.path.exists():  # and is not loaded yet
+            return f"{self.path} is kept, and the same command resumes it"
+        return "no epoch is saved yet, and the same command begins it anew"
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -67,6 +107,7 @@ class EpochCheckpoint(Checkpoint):
         if not trainer.strategy.reduce_boolean_decision(bool(finite), all=True):
             raise DivergedError(message(trainer, "a parameter"))
         trainer.save_checkpoint(self.path)
+        self.epoch = trainer.current_epoch + 1
         self.saved = time.monotonic()
 
 
@@ -132,12 +173,24 @@ class StopWhenDiverged(Callback):
 
 def message(trainer: pl.Trainer, what: str) -> str:
     """Say where a run diverged, what is left and what to try."""
-    path = Path(trainer.default_root_dir) / LAST
-    left = f"The last good checkpoint is {path}" if path.exists() else "No checkpoint had been saved yet"
+    path = next((callback.path for callback in trainer.callbacks if isinstance(callback, EpochCheckpoint)), None)  # type: ignore[attr-defined]
+    left = f"The last good checkpoint is {path}" if path and path.exists() else "No checkpoint had been saved yet"
     return (
         f"{what} is not finite in epoch {trainer.current_epoch + 1} (step {trainer.global_step}). {left}; a finite run "
         "needs another recipe: a lower recipe.optimizer.lr, a longer warm-up, or trainer.precision=32-true."
     )
+
+
+def _cause(error: BaseException) -> str:
+    """What the system says, in an error or in those that it came from."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk is full ({os.strerror(found.errno)})"
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return str(error).partition("\n")[0]
 
 
 def _floats(module: pl.LightningModule) -> list[Tensor]:

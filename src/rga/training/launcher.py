@@ -11,23 +11,29 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rga.runs import Run
 from rga.runs.identity import processes
+from rga.training import engine
 from rga.training.forkserver import Forked, ForkServer
+from rga.training.signals import stopping
 
 COMMAND = (sys.executable, "-m", "rga", "train")
 CONSOLE = "console.log"  # what a job prints, in its run's folder
 _DEMO_JOBS = 4  # at a time at scale=demo on a CPU: the networks are too small to use several cores well
 _PATIENCE = 5.0  # seconds between asking a process to end and ending it
+_LOOK = 1.0  # seconds between looks at what other processes are busy with
+
+_BUSY = "another process is working on it"
+
+Busy = Literal["wait", "skip", "fail"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `error` is None when its result is there."""
+    """How a job ended: `error` is None when its result is there, or when it was `skipped`: another process is at it."""
 
     job: Job
     seconds: float
     error: str | None
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,30 +75,64 @@ class _Child:
     started: float
 
 
-def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]]) -> list[Outcome]:
+def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]], busy: Busy = "wait") -> list[Outcome]:
     """Run every job in a process, `len(slots)` at a time; a slot is what its processes' environment gets added.
+
+    What another process is busy with, such as the same sweep in another terminal, is put off to the end; `busy` says
+    what is done with it then: it is waited for (and made here, should that process leave it unfinished), skipped, or
+    counted as failed.
 
     A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, SIGHUP, an
     error), no process that it started is left behind.
     """
-    environments = [{**os.environ, "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
+    environments = [{**engine.alone(), "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
     places = [_Slot(environment, ForkServer(environment)) for environment in environments]
     waiting, free = deque(jobs), deque(places)
     running: list[_Child] = []
+    aside: list[Job] = []
     outcomes: list[Outcome] = []
+    looked = time.monotonic()
+
+    def end(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        _tell(outcome, len(outcomes), len(jobs))
+
+    def where() -> str:
+        done = sum(not outcome.error for outcome in outcomes)
+        return f"with {done} of {len(jobs)} runs done; the same command makes the rest"
+
     _say(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'} to do, {min(len(slots), len(jobs))} at a time")
-    with _ending_raises():
+    with stopping(where):
         try:
-            while waiting or running:
+            while waiting or running or aside:
                 while waiting and free:
-                    running.append(_start(waiting.popleft(), free.popleft()))
+                    job = waiting.popleft()
+                    if job.run.busy:
+                        aside.append(job)
+                    else:
+                        running.append(_start(job, free.popleft()))
                 time.sleep(0.05)
                 for child in [child for child in running if child.process.poll() is not None]:
                     _stop([child])  # what its DDP processes may have left
                     running.remove(child)
                     free.append(child.slot)
-                    outcomes.append(_outcome(child))
-                    _tell(outcomes[-1], len(outcomes), len(jobs))
+                    if child.process.returncode and (child.job.run.busy or _made(child.job)):
+                        aside.append(child.job)  # another process was faster
+                    else:
+                        end(_outcome(child))
+                if not aside or waiting or (running and not free) or time.monotonic() - looked < _LOOK:
+                    continue
+                looked = time.monotonic()
+                for job in list(aside):
+                    if not job.run.busy:
+                        aside.remove(job)
+                        if _made(job):
+                            end(Outcome(job, 0.0, None))
+                        else:
+                            waiting.append(job)
+                    elif busy != "wait" and not running:
+                        aside.remove(job)
+                        end(Outcome(job, 0.0, _BUSY if busy == "fail" else None, skipped=busy == "skip"))
         finally:
             _stop(running)
             for place in places:
@@ -169,6 +210,11 @@ def _forks(job: Job) -> bool:
     return sys.platform == "linux" and processes(job.run.config.get("trainer") or {}) == 1
 
 
+def _made(job: Job) -> bool:
+    """Whether a job that was not finished is, by another process. What is to be repeated was finished before."""
+    return not job.run.config.get("rerun") and job.run.finished
+
+
 def _outcome(child: _Child) -> Outcome:
     status, error = child.process.returncode, None
     assert status is not None  # it has ended
@@ -190,6 +236,7 @@ def _last_line(path: Path) -> str:
 
 def _tell(outcome: Outcome, done: int, total: int) -> None:
     ending = "" if outcome.error is None else f", FAILED: {outcome.error} (see {outcome.job.console})"
+    ending = f", skipped: {_BUSY}" if outcome.skipped else ending
     _say(f"[{done}/{total}] {outcome.job.label}: {_duration(outcome.seconds)}{ending}, {total - done} left")
 
 
@@ -221,22 +268,3 @@ def _signal(child: _Child, number: int) -> None:
         return
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.process.pid, number)
-
-
-@contextmanager
-def _ending_raises() -> Iterator[None]:
-    """Make the end of a job in a queue (SIGTERM) or of the terminal (SIGHUP) leave by an exception, as Ctrl-C does."""
-
-    def leave(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    mine = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        mine = []  # signals are the main thread's
-    for number in mine:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in mine:
-            signal.signal(number, signal.SIG_DFL)
