@@ -40,8 +40,8 @@ class ProcessLauncher(Launcher):
 
     Jobs whose result is there are not started (unless `rerun=true`), and jobs of the same fingerprint and seed run
     once. What another process is `busy` with, such as the same sweep in another terminal, comes last: it is waited for,
-    skipped, or counted as failed. A failed job does not end the sweep: the failures are listed at the end. The value of a job, for sweepers that
-    search, is the metric that the config's `objective` names, or all metrics.
+    skipped, or counted as failed. A failed job does not end the sweep: the failures are listed at the end. The value of
+    a job, for sweepers that search, is the metric that the config's `objective` names, or all metrics.
     """
 
     def __init__(self, jobs: int | Literal["auto"] = "auto", busy: Busy = "wait") -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rga.errors import ConfigError, DiskFullError
-from rga.runs import Run
+from rga.runs import RERUN, RESULT, Run
 from rga.runs.inputs import INPUTS, Index, Inputs, InputsError
 from rga.runs.settings import explained, resolved
+from rga.training import engine
 from rga.training.signals import StoppedError, not_begun, stopping
 
 log = logging.getLogger("rga")
@@ -38,6 +39,9 @@ def run(config: DictConfig) -> Any:
     """
     plain = resolved(config)
     this = Run(plain["paths"]["runs"], plain)
+    if (this.folder / RERUN / RESULT).exists() and engine.rank() == 0 and not this.busy:
+        with _claimed(this):
+            pass  # a process was killed before the repeated run had taken its predecessor's place
     result = this.result()
     if result is not None and not plain["rerun"]:
         print(f"finished before: {this.folder}{compare_reused(this)}", file=sys.stderr)

@@ -153,6 +153,7 @@ def log_to(path: Path | None) -> None:
     form = logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path))
     for handler in handlers:
         handler.setFormatter(form)
