@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rga.files import atomic_file, write_atomically
+from rga.errors import OutsideError
+from rga.files import atomic_file, expect_no_links_out, write_atomically
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -38,3 +39,29 @@ def test_two_at_once(tmp_path: Path) -> None:
     write_atomically(path, "é")
     assert path.read_text(encoding="utf-8") == "é"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_nothing_is_written_through_a_link(tmp_path: Path, shared: bool) -> None:
+    """Not through one with the temporary name, nor through one with the file's own."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    for name in (".file.writing", "file"):
+        (folder / name).symlink_to(precious)
+    with atomic_file(folder / "file", shared=shared) as file:
+        file.write(b"theirs")
+    assert precious.read_text() == "mine"
+    assert (folder / "file").read_text() == "theirs"
+
+
+def test_links_out_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "sent"
+    (folder / "inside").mkdir(parents=True)
+    (folder / "link").symlink_to(folder / "inside")
+    expect_no_links_out(folder)
+    expect_no_links_out(tmp_path / "nothing")
+    (folder / "out").symlink_to("../elsewhere")  # which need not be there
+    with pytest.raises(OutsideError, match=r"out is a link to .*elsewhere"):
+        expect_no_links_out(folder)

@@ -34,7 +34,7 @@ def write_run(
     dtype: torch.dtype = torch.float32,
     metrics: dict[str, float] | None = None,
 ) -> Path:
-    """Write `folder/runs/<fingerprint>/0`, whose data are drawn in `folder/data` when they are needed.
+    """Write `folder/runs/<fingerprint>/0`, whose data are drawn in `folder/data`.
 
     The features of an untrained network lie close together: where their order counts, take double precision.
     """
@@ -48,6 +48,7 @@ def write_run(
     with torch.no_grad():
         for _ in range(8):  # statistics that fit: else all pictures have nearly one feature
             task.train()(torch.randn(8, 3, *node.data.size))
+    make(node.data).write_demo()
     run = Run(config["paths"]["runs"], config)
     checkpoint = {"state_dict": task.state_dict(), "epoch": 59, "pytorch-lightning_version": lightning.__version__}
     AtomicCheckpointIO().save_checkpoint(checkpoint, run.folder / LAST)

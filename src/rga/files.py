@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from rga.errors import OutsideError
+
 
 @contextmanager
 def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Iterator[IO[bytes]]:
@@ -27,6 +29,7 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{temporary.name}-")
         temporary, file = Path(name), os.fdopen(handle, "wb")
     else:
+        temporary.unlink(missing_ok=True)  # not written through: in a folder that somebody sent it may be a link
         file = temporary.open("wb")
     try:
         with file:
@@ -36,8 +39,13 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
                 os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp's files are private; what is written here is for others
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        cause: BaseException | None = error
+        while cause is not None:  # PyTorch hides a full disk behind an error of its own
+            if isinstance(cause, OSError) and cause.filename is None:
+                cause.filename = str(path)
+            cause = cause.__context__
         raise
     if sync:
         folder = os.open(path.parent, os.O_RDONLY)
@@ -45,6 +53,21 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
             os.fsync(folder)  # the rename itself
         finally:
             os.close(folder)
+
+
+def expect_no_links_out(folder: Path) -> None:
+    """See that what is written into a folder stays in it: the folder may be one that somebody has sent.
+
+    Raises:
+        OutsideError: something in it, at the first level, is a link to what lies elsewhere.
+    """
+    own = folder.resolve()
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_symlink() and not path.resolve().is_relative_to(own):
+            raise OutsideError(
+                f"{path} is a link to {path.resolve()}, outside of its folder, and nothing is written through it: "
+                "remove the link, or put the file itself in its place"
+            )
 
 
 def write_atomically(path: Path, text: str, *, sync: bool = True) -> None:

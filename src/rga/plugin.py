@@ -31,6 +31,18 @@ def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_si
     Raises:
         ValueError: a name is unknown (the error lists the names there are), its output is not one feature map, it has a
             block already, or a forward would not run the block once; or the network cannot be run without computing.
+
+    Examples:
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from rga.attention import RGASC
+        >>> network = plug(resnet18(), RGASC, after=["layer1", "layer2"], input_size=(128, 64))
+        >>> network.layer2.attention.spatial
+        RGAS(
+          channels=128, size=(16, 8)
+          ...
+        >>> network(torch.rand(2, 3, 128, 64)).shape
+        torch.Size([2, 1000])
     """
     if isinstance(after, str):
         raise ValueError(f"after is a list of stages' names: write [{after!r}]")
@@ -113,6 +125,12 @@ def output_shapes(network: nn.Module, input_size: tuple[int, int]) -> dict[str, 
 
     Raises:
         ValueError: the network cannot be run like this.
+
+    Examples:
+        >>> from torchvision.models import resnet18
+        >>> shapes = output_shapes(resnet18(), (128, 64))
+        >>> shapes["layer1"], shapes["layer4"], shapes["fc"]
+        ((64, 32, 16), (512, 4, 2), None)
     """
     return inspect(network, input_size).shapes
 
@@ -141,6 +159,11 @@ def is_channels_last(network: nn.Module, input_size: tuple[int, int]) -> bool:
 
     Raises:
         ValueError: it is not one feature map, or its shape does not tell.
+
+    Examples:
+        >>> from torch import nn
+        >>> is_channels_last(nn.Conv2d(3, 8, 3, stride=2), (64, 32))
+        False
     """
     return _channels_last(network, "", feature_map(network, "", inspect(network, input_size)), input_size)
 

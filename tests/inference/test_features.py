@@ -1,6 +1,7 @@
 """`rga extract` and `rga search`, with a tiny network that nobody has trained."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,9 +209,15 @@ def test_matches_are_ranked_as_the_protocol_has_it(extractor: Extractor, folder:
         assert told["z/0000_c3s1_000001_00.png"] is False
         assert told["z/holiday.jpeg"] is None
         assert [m.name for m in search(extractor, gallery, folder / names[query], top=2)[0].matches] == expected[:2]
+        assert (ranking.same_camera, ranking.junk) == (1, 1)
+        assert str(ranking).endswith("      left out: 1 of the same person by the same camera, 1 of junk")
     (unknown,) = search(extractor, folder, folder / "z/holiday.jpeg")
     assert len(unknown.matches) == len(names) - 1  # nothing is known, nothing is left out
     assert {match.right for match in unknown.matches} == {None}
+    assert "left out" not in str(unknown)
+    (tmp_path / "query").mkdir()
+    shutil.copy(folder / names[query], tmp_path / "query" / names[query])  # another file: then itself is one more
+    assert search(extractor, folder, tmp_path / "query")[0].same_camera == 2
 
 
 def test_rank_lists_are_drawn(extractor: Extractor, folder: Path, tmp_path: Path) -> None:
@@ -237,9 +244,61 @@ def test_the_commands(run: Path, folder: Path, tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         return done.output
 
-    assert "features of 7 pictures, 128 numbers each" in rga("extract", run, folder, tmp_path / "out", "--flip")
+    assert "features of 7 images, 128 numbers each" in rga("extract", run, folder, tmp_path / "out", "--flip")
     printed = rga("search", run, tmp_path / "out", folder, "--flip", "--top", 1, "--out", tmp_path / "ranks.png")
     assert printed.count("   1  ") == len(NAMES)
     assert (tmp_path / "ranks.png").exists()
     failed = CliRunner().invoke(app, ["search", str(run), str(folder), str(folder), "--out", "ranks.txt"])
     assert "ranks.txt: pictures are written as" in str(failed.exception)
+
+
+def test_a_result_is_no_image_of_the_next_search(extractor: Extractor, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "query").mkdir()
+    shutil.copy(folder / NAMES[0], tmp_path / "query" / "a.jpg")
+    extract(extractor, folder, tmp_path / "out")
+    for gallery in (folder, tmp_path / "out"):
+        with pytest.raises(DataError, match=r"ranks\.png lies in .*pictures: it would be taken for an image"):
+            search(extractor, gallery, tmp_path / "query", out=folder / "sub" / "ranks.png")
+        with pytest.raises(DataError, match=r"ranks\.png lies in .*query"):
+            search(extractor, gallery, tmp_path / "query", out=tmp_path / "query" / "ranks.png")
+        assert search(extractor, gallery, tmp_path / "query" / "a.jpg", out=tmp_path / "query" / "ranks.png")
+
+
+def test_features_that_are_not_finite(run: Path, folder: Path, tmp_path: Path, extractor: Extractor) -> None:
+    broken = Extractor(load(run, kind=ReID))
+    with torch.no_grad():
+        next(broken.network.parameters()).fill_(torch.nan)
+    for used in (lambda: extract(broken, folder, tmp_path / "out"), lambda: search(broken, folder, folder)):
+        with pytest.raises(ConfigError, match=rf"features of 2 of 2 images are not finite, the first is .*{NAMES[0]}"):
+            used()
+    found = extract(extractor, folder, tmp_path / "kept")
+    content, start = (tmp_path / "kept/features.safetensors").read_bytes(), -4 * found.features.numel()
+    content = content[:start] + np.array(np.nan, np.float32).tobytes() + content[start + 4 :]
+    (tmp_path / "kept/features.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match="holds features that are not finite"):
+        read(tmp_path / "kept", extractor)
+
+
+def test_skipped_pictures_are_counted_and_named(
+    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(extraction, "_PART", 2)
+    logging.getLogger("rga").propagate = True
+    broken = [sorted(NAMES)[0], sorted(NAMES)[4]]
+    for name in broken:
+        (folder / name).write_bytes(b"nothing")
+    arguments = ["extract", str(run), str(folder), str(tmp_path / "out"), "--skip-unreadable"]
+    for _ in range(2):  # the second time nothing is extracted
+        printed = CliRunner().invoke(app, arguments)
+        assert f"2 images that do not decode are left out: {', '.join(broken)}" in printed.output
+        assert "features of 5 pictures" in printed.output
+    reasons = [message for message in caplog.messages if message.startswith("left out: cannot read the image")]
+    assert [any(name in reason for reason in reasons) for name in broken] == [True, True]
+    assert any("1 is left out (no images by their names): notes.txt" in message for message in caplog.messages)
+
+
+def test_only_what_was_written_is_removed(extractor: Extractor, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out/parts").mkdir(parents=True)
+    (tmp_path / "out/parts/mine.txt").write_text("mine")
+    extract(extractor, folder, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out/parts").iterdir()] == ["mine.txt"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,13 @@ from metrics import textbook
 from rga.cli.app import app
 from rga.data import decoding
 from rga.data.base import Sample
+from rga.data.demo.writers import write_market1501
 from rga.data.reid import market1501
 from rga.errors import ConfigError
 from rga.inference.evaluation import evaluate, text
 from rga.inference.trained import load
+from rga.network import make
+from rga.runs.inputs import Inputs, InputsError
 from rga.tasks import ReID, Segmentation
 from untrained import CIFAR, SMALL, write_run
 
@@ -59,6 +63,7 @@ def test_a_run_is_tested_and_left_as_it_is(run: Path, folder: Path) -> None:
     assert (report["network"], report["epoch"], report["demo"]) == ("tiny + RGASC", 60, True)
 
     split = market1501.read(folder / "data/demo/market1501")
+    counted = report["data"]["query"].pop("counted")
     assert report["data"]["query"] == {"images": len(split.query), "identities": 5}
     parts = []
     for samples in (split.query, split.gallery):
@@ -68,8 +73,30 @@ def test_a_run_is_tested_and_left_as_it_is(run: Path, folder: Path) -> None:
     numbers = [np.array([getattr(sample, key) for sample in part]) for key in ("identity", "camera") for part in both]
     for place, prefix in ((0, "pre_bn/"), (1, "")):
         expected = textbook.evaluate(textbook.similarity(parts[0][place], parts[1][place]), *numbers)
+        assert counted == expected["valid_queries"]
         assert report["metrics"][f"{prefix}map"] == pytest.approx(expected["map"], abs=1e-6)
         assert report["metrics"][f"{prefix}rank1"] == pytest.approx(expected["cmc"][0], abs=1e-6)
+
+
+def test_a_run_is_tested_on_the_data_it_was_made_of(tmp_path: Path, cache: Path) -> None:
+    """Moved, or without the training part, they are the same data; with another image they are not."""
+    own = [line for line in SMALL if "data.demo" not in line]
+    write_market1501(tmp_path / "here", identities=3, test_identities=5, images=2, distractors=3, junk=1)
+    (tmp_path / "here" / "demo.json").unlink()
+    run = write_run(tmp_path, *own, "data.demo=null", f"data.root={tmp_path / 'here'}")
+    Inputs(make(load(run).config.data).index(), None).write(run)
+    expected = evaluate(load(run))["metrics"]
+
+    there = tmp_path / "there"
+    shutil.move(tmp_path / "here", there)
+    shutil.rmtree(there / "bounding_box_train")
+    assert evaluate(load(run, [f"data.root={there}"]))["metrics"] == expected
+    taken = sorted((there / "bounding_box_test").glob("0*"))[0]
+    taken.unlink()
+    with pytest.raises(InputsError, match=f"1 gone: gallery/{taken.name}"):
+        evaluate(load(run, [f"data.root={there}"]))
+    named = evaluate(load(run, [f"data.root={there}", "data.name=mine"]))
+    assert named["data"]["name"] == "mine"
 
 
 def test_on_other_data(run: Path, folder: Path) -> None:
@@ -87,8 +114,10 @@ def test_on_other_data(run: Path, folder: Path) -> None:
 def test_a_file_outside_of_its_run(run: Path, tmp_path: Path) -> None:
     state = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
     torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "a.pt")
+    wrapped = {f"module.module._orig_mod.{name}": value for name, value in state.items()}
+    torch.save({"model": wrapped, "optimizer": {"lr": 1}, "epoch": 3}, tmp_path / "b.pt")
     expected = load(run).task.state_dict()
-    for file, overrides in ((run / "last.ckpt", []), (tmp_path / "a.pt", SMALL)):
+    for file, overrides in ((run / "last.ckpt", []), (tmp_path / "a.pt", SMALL), (tmp_path / "b.pt", SMALL)):
         loaded = load(file, overrides).task.state_dict()
         assert loaded.keys() == expected.keys()
         assert all(torch.equal(loaded[name], expected[name]) for name in expected)
@@ -153,14 +182,16 @@ def test_what_cannot_be_loaded(run: Path, tmp_path: Path) -> None:
     fails(run, "is of a run of ReID, expected one of Segmentation", kind=Segmentation)
 
     whole = (run / "last.ckpt").read_bytes()
-    for name, content in (("cut", whole[: len(whole) // 2]), ("text", b"hello"), ("empty", b"")):
+    for name, content in (("cut", whole[: len(whole) // 2]), ("text", b"hello")):
         (tmp_path / name).write_bytes(content)
         fails(tmp_path / name, "is damaged")
+    (tmp_path / "empty").touch()
+    fails(tmp_path / "empty", "empty is empty: was a download or a copy of it interrupted")
     (tmp_path / "last.ckpt").write_bytes(whole)
     fails(tmp_path, "is not finished")
     assert load(tmp_path / "last.ckpt", SMALL).epoch == 60
     torch.save([1, 2], tmp_path / "list.pt")
-    fails(tmp_path / "list.pt", "is no checkpoint")
+    fails(tmp_path / "list.pt", "holds no state dict")
     torch.save({"state_dict": {}, "args": Stranger()}, tmp_path / "stranger.pt")
     fails(tmp_path / "stranger.pt", r"a Python object \(\S*Stranger\).*weights_only=False")
 
@@ -202,3 +233,45 @@ def test_the_command(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert printed.exit_code == 0, printed.output
     assert {"rank1", "map"} <= json.loads(printed.stdout)["metrics"].keys()
     assert "error" in str(CliRunner().invoke(app, ["test", str(run), "--feature", "middle"]).output).lower()
+
+
+def test_weights_and_features_that_are_not_finite(run: Path, tmp_path: Path) -> None:
+    """Neither is blamed on a recipe, nor ranked."""
+    whole = torch.load(run / "last.ckpt", weights_only=True)
+    whole["state_dict"]["neck.running_var"][0] = torch.nan
+    torch.save(whole, tmp_path / "nan.pt")
+    with pytest.raises(ConfigError, match=r"nan\.pt holds weights that are not finite, .*: neck\.running_var"):
+        load(tmp_path / "nan.pt", SMALL)
+    trained = load(run)
+    with torch.no_grad():
+        next(trained.task.parameters()).fill_(torch.nan)
+    with pytest.raises(ConfigError, match=r"query features are not finite, .*: the weights are damaged, or too large"):
+        evaluate(trained)
+
+
+def test_files_of_other_code(tmp_path: Path, cache: Path) -> None:
+    trunk = {"conv1.weight": torch.zeros(1), "layer1.0.conv1.weight": torch.zeros(1)}
+    torch.save(
+        {"state_dict": trunk | {"classifier.weight": torch.zeros(2, 1)}, "rank1": 0.9}, tmp_path / "torchreid.pt"
+    )
+    fast = {f"backbone.{name}": value for name, value in trunk.items()}
+    torch.save(
+        {"model": fast | {"heads.weight": torch.zeros(2, 1), "pixel_mean": torch.zeros(3)}}, tmp_path / "fast.pt"
+    )
+    for name, whose in (("torchreid.pt", "a network alone, as torchreid's"), ("fast.pt", "fast-reid's names")):
+        with pytest.raises(
+            ConfigError, match=rf"(?s)another network than .*{whose}.*backbone\.weights={tmp_path / name}"
+        ):
+            load(tmp_path / name, ["scale=demo"])
+
+
+def test_without_a_training_part(run: Path, folder: Path, tmp_path: Path) -> None:
+    evaluate(load(run))  # draws the data
+    shutil.copytree(folder / "data/demo/market1501", tmp_path / "set")
+    shutil.rmtree(tmp_path / "set/bounding_box_train")
+    whole, without = (
+        evaluate(load(run, ["data.demo=null", f"data.root={root}"]))
+        for root in (folder / "data/demo/market1501", tmp_path / "set")
+    )
+    assert without["metrics"] == whole["metrics"]
+    assert without["data"]["train"] == {"images": 0, "identities": 0}

@@ -217,6 +217,7 @@ def test_unknown_metric() -> None:
         evaluate_ranking(*random_case(0), metric="manhattan")  # type: ignore[arg-type]
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_gpu_equals_cpu(metric: Any) -> None:

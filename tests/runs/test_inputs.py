@@ -1,5 +1,8 @@
 """What a run was made of, by content: a moved set is the same one, any other is named with what differs."""
 
+import builtins
+import io
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ FILES = {"set/train/a.jpg": 10, "set/train/b.jpg": 11, "set/query/c.jpg": 12}
 
 def test_a_line_for_each_image(tmp_path: Path) -> None:
     found = index(write(tmp_path, FILES))
-    assert found.lines == ("query\tquery/c.jpg\t12\t1 1", "train\ttrain/a.jpg\t10\t1 1", "train\ttrain/b.jpg\t11\t1 1")
+    assert found.lines == ("query\tc.jpg\t12\t1 1", "train\ta.jpg\t10\t1 1", "train\tb.jpg\t11\t1 1")
     assert {split: counts["images"] for split, counts in found.splits.items()} == {"query": 1, "train": 2}
 
 
@@ -43,10 +46,10 @@ def test_a_set_that_was_moved_is_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "labels", "told"),
     [
-        ({**FILES, "set/train/d.jpg": 1}, {}, "train has 3 images, it had 2; 1 new: train/train/d.jpg"),
-        ({**FILES, "set/train/a.jpg": 99}, {}, "1 changed: train/train/a.jpg"),
-        (FILES, {"b.jpg": "2 1"}, "1 changed: train/train/b.jpg"),
-        ({"set/train/a.jpg": 10, "set/train/e.jpg": 11, "set/query/c.jpg": 12}, {}, "1 gone: train/train/b.jpg; 1 new"),
+        ({**FILES, "set/train/d.jpg": 1}, {}, "train has 3 images, it had 2; 1 new: train/d.jpg"),
+        ({**FILES, "set/train/a.jpg": 99}, {}, "1 changed: train/a.jpg"),
+        (FILES, {"b.jpg": "2 1"}, "1 changed: train/b.jpg"),
+        ({"set/train/a.jpg": 10, "set/train/e.jpg": 11, "set/query/c.jpg": 12}, {}, "1 gone: train/b.jpg; 1 new"),
     ],
 )
 def test_another_set_is_named_with_what_differs(
@@ -62,15 +65,59 @@ def test_another_set_is_named_with_what_differs(
 
 
 def test_a_test_needs_no_training_split(tmp_path: Path) -> None:
+    """As in MSMT17, where query and gallery share a folder, all names lie deeper once the training folder is gone."""
+    files = {"set/train/0/a.jpg": 10, "set/train/1/b.jpg": 11, "set/query/0/c.jpg": 12, "set/query/1/d.jpg": 13}
+
+    def found(root: Path) -> Index:
+        images = sorted(path for path in root.rglob("*") if path.is_file())
+        return Index.of_files((path.parent.parent.name, path, "1 1") for path in images)
+
     run = tmp_path / "run"
-    Inputs(index(write(tmp_path / "set", FILES)), ("a.pth", "sha256:0")).write(run)
-    shutil.rmtree(tmp_path / "set" / "set" / "train")
-    write(tmp_path / "set", {"set/gone/x": 0})
-    (tmp_path / "set" / "set" / "gone" / "x").unlink()
-    rest = Inputs(Index(("query\tquery/c.jpg\t12\t1 1",)), None)
+    Inputs(found(write(tmp_path, files) / "set"), ("a.pth", "sha256:0")).write(run)
+    shutil.rmtree(tmp_path / "set" / "train")
+    rest = Inputs(found(tmp_path / "set"), None)
     rest.check(run, to_train=False)
     with pytest.raises(InputsError, match="train has 0 images, it had 2"):
         rest.check(run)
+    (tmp_path / "set" / "query" / "0" / "c.jpg").write_bytes(b"x")
+    with pytest.raises(InputsError, match=r"1 changed: query/0/c\.jpg"):
+        Inputs(found(tmp_path / "set"), None).check(run, to_train=False)
+
+
+def test_what_is_not_at_hand_is_not_compared(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    data, weights = index(write(tmp_path / "set", FILES)), ("a.pth", "sha256:0")
+    Inputs(data, weights).write(run)
+    Inputs(None, None).check(run)
+    Inputs(None, weights).check(run)
+    Inputs(data, None).check(run)
+    with pytest.raises(InputsError, match="weights"):
+        Inputs(None, ("a.pth", "sha256:1")).check(run)
+    with pytest.raises(InputsError, match="train"):
+        Inputs(Index(()), None).check(run)
+
+
+def test_an_index_opens_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look at the size of each, so that a hundred thousand take less than a second."""
+    root = write(tmp_path, FILES)
+    looked: list[str] = []
+    stat = os.stat
+
+    def counted(path: Any, *rest: Any, **options: Any) -> os.stat_result:
+        looked.append(str(path))
+        return stat(path, *rest, **options)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("an image was opened")
+
+    images = [(split, root / f"set/{split}/{name}.jpg", "1") for split, name in (("train", "a"), ("query", "c"))]
+    for module, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "scandir"), (os, "listdir")):
+        monkeypatch.setattr(module, name, refuse)
+    monkeypatch.setattr(os, "stat", counted)
+    found = Index.of_files([*images, ("gallery", images[1][1], "1")])
+    monkeypatch.undo()
+    assert len(found.lines) == 3
+    assert sorted(looked) == sorted(str(path) for _, path, _ in images)
 
 
 def test_weights_count_by_content(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Which runs come into which cell, and what is computed from them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rga.errors import ConfigError
 from rga.runs import RESULT, Run
+from rga.runs.inputs import InputsError
 from rga.tables import Cell, Filled, load
 from rga.tables import fill as fill_table
 from rga.tables.render import render, sources
@@ -80,6 +82,33 @@ def test_any_seed_fills_a_cell_when_none_is_asked_for(record: Recorder, fill: Fi
 def test_a_rerun_misses_everything(record: Recorder, fill: Fill) -> None:
     record("attention=none", rank1=0.3, map=0.5)
     assert len(fill("rerun=true", "seed=0").missing()) == 3
+
+
+def test_seeds_of_different_data_are_no_mean(record: Recorder, fill: Fill) -> None:
+    """Asked for one of them, the table shows it."""
+    for seed in (0, 1):
+        run = record("attention=rga_s", f"seed={seed}")
+        summary = {"data": {"train": {"images": 7 + seed, "digest": f"sha256:{seed}"}}}
+        run.write_result({"metrics": {"rank1": 0.5, "map": 0.4}, "inputs": summary})
+    with pytest.raises(InputsError, match=r"RGA-S, Market1501: .*train has 8 images, it had 7.*not averaged"):
+        fill()
+    assert cell(fill("seed=1"), "RGA-S").n == 1
+
+
+def test_main_rows_have_seeds_of_the_scale(record: Recorder, runs: Path, small_conf: Path) -> None:
+    """At this scale alone, until they are there, and where the user asks for no others."""
+    rows = tuple(replace(row, main=row.name == "RGA-S") for row in TABLE.rows)
+    table = replace(TABLE, rows=rows, main_seeds={"demo": (0, 1, 2)})
+
+    def missing(*overrides: str) -> list[tuple[str, tuple[int, ...]]]:
+        found = fill_table(table, overrides, small_conf).missing()
+        return [(line.row.name, entry.missing) for line, _, entry in found]
+
+    assert missing("scale=demo") == [("Baseline", (0,)), ("RGA-S", (0, 1, 2)), ("RGA-C", (0,))]
+    assert missing() == missing("scale=demo", "seed=0") == [("Baseline", (0,)), ("RGA-S", (0,)), ("RGA-C", (0,))]
+    for seed in (1, 5):
+        record("scale=demo", "attention=rga_s", f"seed={seed}", rank1=0.5, map=0.5)
+    assert missing("scale=demo") == [("Baseline", (0,)), ("RGA-S", (0, 2)), ("RGA-C", (0,))]
 
 
 def test_demo_runs_are_no_results_of_the_paper(record: Recorder, fill: Fill) -> None:

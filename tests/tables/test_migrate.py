@@ -72,3 +72,14 @@ def test_records_are_renamed_and_shown_by_the_present_overrides(cache: Path, tmp
     assert record.overrides == ("scale=small", "scale.zero_init_last=false")
     assert record.result["metrics"] == {"rank1": 0.5, "map": 0.4}
     assert record.run == (fingerprint(compose(["experiment=reid", "scale=small", "attention=none"])), 0)
+
+
+def test_a_seed_leads_nowhere_else(cache: Path, tmp_path: Path) -> None:
+    """A run that somebody sent is not moved to where its seed says."""
+    path = tmp_path / "runs" / "0123456789ab" / "0" / RESULT
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**old(), "seed": "../../../elsewhere"}))
+    (line,) = migrate(tmp_path / "none", tmp_path / "runs")
+    assert "left as it is: its seed is '../../../elsewhere'" in line
+    assert path.exists()
+    assert not (tmp_path / "elsewhere").exists()

@@ -104,6 +104,24 @@ def test_demo_is_labelled_in_every_format(filled: Callable[[str], Filled], forma
         assert {line["delta"] for line in lines} == {""}
 
 
+def test_a_table_that_somebody_sent_is_shown_and_not_obeyed(filled: Callable[[str], Filled]) -> None:
+    made = filled("paper")
+    first = replace(made.lines[0].row, name="=HYPERLINK(1)\x1b[2J", group="@<script>\nx")
+    title = "\\input{/etc/passwd} <img src=x> `x` $x$\x1b]0;x\x07"
+    lines = (replace(made.lines[0], row=first), *made.lines[1:])
+    theirs = replace(made, table=replace(made.table, title=title), lines=lines)
+    printed = {format: render(theirs, format) for format in get_args(Format)}
+    row = next(csv.DictReader(io.StringIO(printed["csv"])))
+    assert (row["row"][:2], row["group"][:2]) == ("'=", "'@")
+    assert "<" not in printed["md"]
+    assert "&#96;x&#96;" in printed["md"]
+    assert r"\textbackslash{}input\{/etc/passwd\}" in printed["latex"]
+    assert r"\$x\$" in printed["latex"]
+    for format in ("md", "latex", "json"):
+        assert "\x1b" not in printed[format]
+    assert all("<script>" not in line for line in printed["md"].splitlines())
+
+
 def test_queries_that_did_not_count_are_told(filled: Callable[[str], Filled]) -> None:
     whole = filled("paper")
     results = [result for entry in whole.entries for result in entry.results]

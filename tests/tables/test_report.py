@@ -1,4 +1,4 @@
-"""RESULTS.md, its pictures and the README's main rows: what is committed is what the recorded runs say."""
+"""RESULTS.md, its pictures and the README's table: what is committed is what the recorded runs say."""
 
 import re
 import shutil
@@ -18,6 +18,7 @@ from rga.tables.recorded import RESULTS
 from rga.tables.recording import record_table
 
 ROOT = EXPERIMENTS.parent
+SEVEN = BEGIN.format("7")
 HOLDOUT = ("data=market1501_holdout", "backbone=tiny")
 AGAIN = "run `rga report` and commit what it writes"
 Recorder = Callable[..., Run]
@@ -47,7 +48,7 @@ def checkout(tmp_path: Path) -> Path:
     root = tmp_path / "checkout"
     (root / "experiments").mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "table7.yaml", root / "experiments")
-    (root / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    (root / "README.md").write_text(f"before\n{SEVEN}\nold\n{END}\nafter\n")
     return root
 
 
@@ -64,7 +65,7 @@ def texts(root: Path) -> dict[str, str]:
 def test_without_records_the_page_says_so(checkout: Path, small_conf: Path) -> None:
     assert {path.name for path in report(checkout, small_conf)} == {"RESULTS.md", "README.md"}
     assert "No runs are recorded yet." in (checkout / "RESULTS.md").read_text()
-    assert (checkout / "README.md").read_text() == f"before\n{BEGIN}\n\nNo runs are recorded yet.\n\n{END}\nafter\n"
+    assert (checkout / "README.md").read_text() == f"before\n{SEVEN}\n\nNo runs are recorded yet.\n\n{END}\nafter\n"
 
 
 @pytest.fixture
@@ -116,10 +117,18 @@ def test_the_page_shows_pictures_that_exist(reported: Path) -> None:
 
 def test_the_readme_has_the_columns_with_figures(reported: Path) -> None:
     readme = (reported / "README.md").read_text()
-    assert readme.startswith(f"before\n{BEGIN}\n\nTable 7: a made-up table")
+    assert readme.startswith(f"before\n{SEVEN}\n\n|  |  | ")
     assert readme.endswith(f"\n{END}\nafter\n")
     assert "| Ours | Baseline | 75.0 ± 7.1 (2) | 37.5 ± 3.5 (2) |" in readme
+    assert "\n\nTable 7: a made-up table, 100 % test & no result (here: market1501_holdout, tiny). ours: data" in readme
     assert "CUHK03" not in readme
+
+
+def test_the_readme_has_the_table_that_it_names(reported: Path, small_conf: Path) -> None:
+    readme = reported / "README.md"
+    readme.write_text(readme.read_text().replace(SEVEN, BEGIN.format("other")))
+    report(reported, small_conf)
+    assert readme.read_text() == f"before\n{BEGIN.format('other')}\n\nNo runs are recorded yet.\n\n{END}\nafter\n"
 
 
 def test_writing_again_changes_nothing_and_old_pictures_go(reported: Path, small_conf: Path) -> None:
@@ -155,3 +164,25 @@ def test_no_checkout_and_no_place_in_the_readme_are_told(checkout: Path, small_c
     with pytest.raises(ConfigError, match="checkout of the sources"):
         report(checkout, small_conf)
     assert not (checkout / "RESULTS.md").exists()
+
+
+def test_what_somebody_sent_is_no_markup(runs: Path, record: Recorder, checkout: Path, small_conf: Path) -> None:
+    run = record("attention=none")
+    theirs = {
+        "device": "<script>alert(1)</script> | [here](https://example.org)",
+        "commit": "`rm -rf`",
+        "data": {"name": "<img src=x>", "![x](y)": {"&lt;images": 90}},
+        "versions": {"torch": "![x](y)"},
+        "finished_at": "<b>2026",
+    }
+    run.write_result({"metrics": {"rank1": 0.5, "map": 0.5}, **theirs})
+    record_all(checkout, small_conf)
+    report(checkout, small_conf)
+    told = (checkout / "RESULTS.md").read_text()
+    assert "1 x &lt;script>" not in told
+    assert r"&lt;script>alert(1)&lt;/script> \| [here]&#40;https" in told
+    assert not re.search(r"<(script|img|b)\b", told)
+    assert "![x]&#40;y)" in told
+    assert "![x](" not in told
+    assert "&amp;lt;images" in told
+    assert "`rm" not in told

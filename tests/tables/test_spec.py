@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]
 from rga.errors import ConfigError
 from rga.runs import fingerprint
 from rga.runs.compose import compose
-from rga.tables import available, load
+from rga.tables import available, fill, load
 from rga.tables.cells_of_run import cells_of
 
 GOOD: dict[str, Any] = {
@@ -45,11 +45,28 @@ def test_reads_a_table(tmp_path: Path) -> None:
         ({"rows": 2 * [{"name": "Ours", "paper": [1]}]}, "two rows have the same name"),
         ({"columns": [{"name": "A", "data": 3, "metrics": {"rank-1": "rank1"}}]}, "column 1: data"),
         ({"columns": [{"name": "A", "data": None, "metrics": ["rank1"]}]}, "column 1: metrics"),
+        ({"main_seeds": {"demo": 3}}, "main_seeds is a mapping of scales to seeds"),
+        ({"main_seeds": [0, 1]}, "main_seeds is a mapping of scales to seeds"),
     ],
 )
 def test_refuses_what_is_not_well_formed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=rf"table8\.yaml: .*{message}"):
         load("8", write(tmp_path, {**GOOD, **change}))
+
+
+def test_the_demo_has_three_seeds_of_the_rows_to_compare(cache: Path, tmp_path: Path) -> None:
+    """`make demo`: eighteen runs, and no other scale has seeds of its own."""
+
+    def missing(name: str, *overrides: str) -> dict[str, tuple[int, ...]]:
+        filled = fill(load(name), [*overrides, f"paths.runs={tmp_path}"], counted="here")
+        return {line.row.name: entry.missing for line, _, entry in filled.missing()}
+
+    three = ("Baseline", "RGA-S", "RGA-C", "RGA-SC")
+    rows = [row.name for row in load("1").rows]
+    assert missing("1", "scale=demo", "data=market1501") == {
+        name: (0, 1, 2) if name in three else (0,) for name in rows
+    }
+    assert set(missing("1", "data=market1501").values()) == {(0,)}
 
 
 def test_an_unknown_table_is_answered_with_those_there_are(tmp_path: Path) -> None:

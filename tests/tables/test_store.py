@@ -18,6 +18,7 @@ import rga.training.launcher
 from rga.errors import ConfigError
 from rga.runs import Run, find_results, fingerprint
 from rga.runs.identity import VERSION
+from rga.runs.inputs import InputsError
 from rga.tables import Filled, Table, fill, load
 from rga.tables.missing import run_missing
 from rga.tables.recorded import read_records, record_of, results, thinned
@@ -167,6 +168,21 @@ def test_a_run_that_was_made_again_replaces_its_record(record: Recorder, table: 
     assert [line["metrics"]["rank1"] for line in take(table, small_conf)] == [0.6]
 
 
+def test_a_run_of_other_data_replaces_no_record(record: Recorder, table: Table, small_conf: Path) -> None:
+    def made_of(images: int) -> None:
+        summary = {"data": {"train": {"images": images, "digest": f"sha256:{images}"}}}
+        record("attention=none").write_result({"metrics": {"rank1": 0.5, "map": images / 10}, "inputs": summary})
+
+    made_of(7)
+    before = take(table, small_conf)
+    made_of(8)
+    with pytest.raises(InputsError, match=r"train has 8 images, it had 7.*table7\.jsonl:1"):
+        take(table, small_conf)
+    assert take(table, small_conf, "seed=1") == before
+    made_of(7)
+    assert take(table, small_conf) == before
+
+
 def test_a_run_recorded_for_one_table_serves_the_others(record: Recorder, table: Table, small_conf: Path) -> None:
     record("attention=none", rank1=0.5, map=0.5)
     take(table, small_conf)
@@ -276,3 +292,31 @@ def test_an_unclean_commit_is_told(
         warnings.simplefilter("error")
         record_table(table, [], small_conf)  # told once, when it is new
     assert read_records(table.results)[0].result["commit"] == commit
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("overrides", ["hydra.searchpath=[pkg://theirs]"], "is no override of a table"),
+        ("overrides", ["+hydra/launcher=theirs"], "is no override of a table"),
+        ("overrides", ["data.name=${oc.env:HOME}"], "is no override of a table"),
+        ("overrides", ["attention.block._target_=os.system"], "is no override of a table"),
+        ("overrides", ["data=../../theirs"], "is no override of a table"),
+        ("overrides", ["scale=small`<img src=x>"], "is no override of a table"),
+        ("overrides", [7], "is no override of a table"),
+        ("device", "\x1b[2J", "characters that are not seen"),
+        ("metrics", {"map": "much"}, "something else than finite numbers"),
+        ("config", {"attention": {"block": {"_target_": "x"}, "after": 5}}, ""),
+    ],
+)
+def test_what_somebody_sent_is_left_out(
+    table: Table, record: Recorder, small_conf: Path, key: str, value: Any, said: str
+) -> None:
+    record("task=reid", "attention=rga_s", "data=market1501_holdout", "scale=small", rank1=0.5, map=0.25)
+    take(table, small_conf, *HOLDOUT)
+    path = table.results / "table7.jsonl"
+    (line,) = map(json.loads, path.read_text().splitlines())
+    assert len(read_records(table.results)) == 1
+    path.write_text(json.dumps({**line, key: value}) + "\n")
+    with pytest.warns(UserWarning, match=f"table7.jsonl:1 is left out: .*{said}"):
+        assert read_records(table.results) == ()

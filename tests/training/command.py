@@ -3,14 +3,20 @@
 SMALL is re-identification; CIFAR and SCENES replace it by image classification and scene segmentation.
 """
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from rga.training.forkserver import ForkServer
+
+KILLED = Path(__file__).with_name("killed.py")
 
 SMALL = [
     "scale=demo",
@@ -47,41 +53,57 @@ SCENES = [
 
 
 def command(folder: Path, *overrides: str, sweep: bool = False, small: list[str] = SMALL) -> list[str]:
-    """The command line; data are drawn once for all tests of a session, runs go to `folder`."""
-    paths = [f"paths.runs={folder}", f"paths.data={folder.parent / 'data'}"]
-    return [sys.executable, "-m", "rga", "train", *(["-m"] if sweep else []), *small, *paths, *overrides]
+    """The command line; data are written once for all tests of a session, runs go to `folder`."""
+    return [sys.executable, "-m", "rga", *_arguments(folder, *overrides, sweep=sweep, small=small)]
 
 
 def train(
     folder: Path, *overrides: str, sweep: bool = False, check: bool = True, small: list[str] = SMALL
 ) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        command(folder, *overrides, sweep=sweep, small=small),
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        check=False,
-    )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
+    """Run the command; what it prints is in `stderr`.
+
+    One process is forked from one that has done the imports, as the jobs of a sweep are: a quarter of the time.
+    """
+    line = command(folder, *overrides, sweep=sweep, small=small)
+    if sweep or any(override.startswith("trainer=ddp") for override in overrides):
+        done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment())
+        status, told = done.returncode, done.stdout
+    else:
+        status, told = _fork(line)
+    assert not check or status == 0, told
+    return subprocess.CompletedProcess(line, status, "", told)
 
 
-def kill_after_a_checkpoint(folder: Path, *overrides: str, small: list[str] = SMALL, later: float = 0.0) -> None:
-    """Start a run, and SIGKILL it `later` seconds after its first checkpoint: it has no result."""
-    process = subprocess.Popen(
-        command(folder, *overrides, small=small), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("*/*/last.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(later)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def kill_after_a_checkpoint(folder: Path, *overrides: str, small: list[str] = SMALL, moment: str = "saved") -> None:
+    """Start a run that is killed after its first checkpoint, at a moment of tests/training/killed.py."""
+    line = [sys.executable, str(KILLED), moment, *_arguments(folder, *overrides, small=small)]
+    status, told = _fork(line)
+    assert status == -signal.SIGKILL, told
+    assert list(folder.glob("*/*/last.ckpt"))
     assert not list(folder.glob("*/*/result.json"))
+
+
+def _arguments(folder: Path, *overrides: str, sweep: bool = False, small: list[str] = SMALL) -> list[str]:
+    paths = [f"paths.runs={folder}", f"paths.data={folder.parent / 'data'}"]
+    return ["train", *(["-m"] if sweep else []), *small, *paths, *overrides]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
+
+
+@cache
+def _server() -> ForkServer:
+    server = ForkServer(_environment())
+    atexit.register(server.close)
+    return server
+
+
+def _fork(line: list[str]) -> tuple[int, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        console = Path(folder, "console")
+        status = _server().start(line, console).wait()
+        return status, console.read_text(encoding="utf-8", errors="replace")
 
 
 def only_result(folder: Path) -> dict[str, Any]:

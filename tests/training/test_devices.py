@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from train.command import CIFAR, SCENES, SMALL
 
 from rga.errors import ConfigError
 from rga.runs.compose import compose
 from rga.training.loop import run
+from training.command import CIFAR, SCENES, SMALL
 
 
 def refused(folder: Path, *overrides: str) -> str:

@@ -2,12 +2,21 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from rga.data.demo.writers import write_market1501
 from rga.errors import ConfigError
-from rga.training.checkpoints import time_limit
+from rga.network import make
+from rga.runs import Run, fingerprint
+from rga.runs.compose import compose
+from rga.runs.inputs import Inputs, InputsError
+from rga.training.checkpoints import LAST, time_limit
+from rga.training.loop import run
 from training.command import SMALL, command, only_result, train, what_counts
 
 REAL = [line for line in SMALL if "data.demo" not in line]  # the same images, as a data set of one's own
@@ -51,20 +60,95 @@ def test_other_data_under_the_same_name(finished: Path) -> None:
     taken = sorted(path for path in (data / "B").rglob("*.jpg") if "train" in str(path.parent))[0]
     taken.unlink()
 
-    def run(root: str, *overrides: str, check: bool = True) -> str:
+    def told(root: str, *overrides: str, check: bool = True) -> str:
         return train(folder, f"data.root={data / root}", "data.demo=null", *overrides, check=check, small=REAL).stderr
 
-    run("A")
+    told("A")
     before = only_result(folder)
-    assert "finished before" in run("A")
+    assert "finished before" in told("A")
     shutil.move(data / "A", data / "moved")
-    assert "finished before" in run("moved")
-    told = run("B", check=False)
-    assert "was made of other inputs" in told
-    assert taken.name in told
-    assert "Traceback" not in told
+    assert "finished before" in told("moved")
+    refusal = told("B", check=False)
+    assert "was made of other inputs" in refusal
+    assert taken.name in refusal
+    assert "Traceback" not in refusal
     assert only_result(folder) == before
-    assert "not compared with its data" in run("nowhere")
+    assert "not compared with its data" in told("nowhere")
+
+
+def unfinished(config: dict[str, Any]) -> Path:
+    """The folder of a run that has a checkpoint and what it was made of, and no result."""
+    data, folder = make(config["data"]), Run(config["paths"]["runs"], config).folder
+    data.prepare_data()
+    Inputs.of(config, data.index()).write(folder)
+    (folder / LAST).touch()
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Callable[[str, bytes], str]:
+    """An override for a file of weights, of the same name in different folders."""
+
+    def override(folder: str, content: bytes) -> str:
+        file = tmp_path / folder / "model_final.pth"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        return f"backbone.weights={file}"
+
+    return override
+
+
+def config_of(folder: Path, *overrides: str, small: list[str] = SMALL) -> dict[str, Any]:
+    return compose([*small, f"paths.runs={folder / 'runs'}", f"paths.data={folder / 'data'}", *overrides])
+
+
+def refused(config: dict[str, Any]) -> str:
+    """What `rga train` says, which ends before it trains."""
+    with pytest.raises(InputsError) as error:
+        run(OmegaConf.create(config))
+    return str(error.value)
+
+
+def test_an_unfinished_run_does_not_go_on_with_other_data(tmp_path: Path, cache: Path) -> None:
+    demo = {"identities": 4, "test_identities": 2, "images": 2, "distractors": 0, "junk": 0}
+    for name, seed in (("A", 0), ("B", 1)):
+        write_market1501(tmp_path / name, **demo, seed=seed)
+        (tmp_path / name / "demo.json").unlink()
+    first, second = (
+        config_of(tmp_path, f"data.root={tmp_path / name}", "data.demo=null", small=REAL) for name in ("A", "B")
+    )
+    folder = unfinished(first)
+    before = (folder / "inputs.json").read_bytes()
+    assert "was made of other inputs" in refused(second)
+    assert (folder / LAST).exists()
+    assert (folder / "inputs.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("demo", [True, False])
+def test_other_weights_under_the_same_name(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], weights: Callable[..., str], demo: bool
+) -> None:
+    """Whether the data are synthetic or not, whether the run is finished or not."""
+    small = [*SMALL, "recipe.identities=2", "++data.demo={identities: 4, test_identities: 2, images: 2, seed: 0}"]
+    if not demo:
+        write_market1501(tmp_path / "real", identities=4, test_identities=2, images=2)
+        (tmp_path / "real" / "demo.json").unlink()
+        small = [*small, f"data.root={tmp_path / 'real'}", "data.demo=null"]
+        small = [line for line in small if not line.startswith("++")]
+    first, same, other = (
+        config_of(tmp_path, weights(folder, content), small=small)
+        for folder, content in (("a", b"one"), ("b", b"one"), ("c", b"two"))
+    )
+    assert fingerprint(first) == fingerprint(other)
+    folder = unfinished(first)
+    assert "the weights model_final.pth are another file of the same name" in refused(other)
+    Run(first["paths"]["runs"], first).write_result({"metrics": {"rank1": 0.5}})
+    assert "the weights model_final.pth are another file of the same name" in refused(other)
+    assert run(OmegaConf.create(same)) == {"rank1": 0.5}
+    assert f"finished before: {folder}\n" in capsys.readouterr().err
+    (tmp_path / "b" / "model_final.pth").unlink()
+    assert run(OmegaConf.create(same)) == {"rank1": 0.5}
+    assert "not compared with its weights: nothing is at" in capsys.readouterr().err
 
 
 def test_strict_json_and_what_it_was_made_of(finished: Path) -> None:

@@ -1,4 +1,11 @@
-"""Attention blocks: `block(channels, size)` gives a module that keeps the shape (B, C, H, W) of a feature map."""
+"""Attention blocks: `block(channels, size)` gives a module that keeps the shape (B, C, H, W) of a feature map.
+
+Examples:
+    >>> import torch
+    >>> x = torch.rand(2, 64, 16, 8)
+    >>> [tuple(block(64, (16, 8))(x).shape) for block in (RGASC, SE, CBAM, NonLocal)]
+    [(2, 64, 16, 8), (2, 64, 16, 8), (2, 64, 16, 8), (2, 64, 16, 8)]
+"""
 
 from rga.attention.any_size import AnySize
 from rga.attention.bam import BAM

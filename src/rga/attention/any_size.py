@@ -32,6 +32,12 @@ class AnySize(nn.Module):
 
     Raises:
         ValueError: the block is not a gate.
+
+    Examples:
+        >>> from rga.attention import RGAS
+        >>> block = AnySize(64, (16, 8), RGAS)
+        >>> block(torch.rand(2, 64, 25, 12)).shape
+        torch.Size([2, 64, 25, 12])
     """
 
     def __init__(

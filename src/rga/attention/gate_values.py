@@ -18,6 +18,12 @@ class Gates:
     Args:
         block: a gate, or made of gates; anything else has no weights.
         x: its input, (B, C, H, W).
+
+    Examples:
+        >>> from rga.attention import CBAM
+        >>> gates = Gates(CBAM(64, (16, 8)), torch.rand(2, 64, 16, 8))
+        >>> gates.spatial().shape, gates.channel().shape
+        (torch.Size([2, 16, 8]), torch.Size([2, 64]))
     """
 
     def __init__(self, block: nn.Module, x: Tensor) -> None:

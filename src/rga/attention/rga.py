@@ -125,6 +125,12 @@ class RGAS(nn.Module):
 
     Raises:
         ValueError: in forward, if the input has another size.
+
+    Examples:
+        >>> import torch
+        >>> block = RGAS(64, (16, 8), reduction=8, squeeze=8)
+        >>> block.gate(torch.rand(2, 64, 16, 8)).shape
+        torch.Size([2, 1, 16, 8])
     """
 
     def __init__(
@@ -176,6 +182,12 @@ class RGAC(nn.Module):
 
     Raises:
         ValueError: in forward, if the input has another size.
+
+    Examples:
+        >>> import torch
+        >>> block = RGAC(64, (16, 8), reduction=8, squeeze=8)
+        >>> block.gate(torch.rand(2, 64, 16, 8)).shape
+        torch.Size([2, 64, 1, 1])
     """
 
     def __init__(
@@ -230,7 +242,17 @@ class _Both(nn.Module):
 
 
 class RGASC(_Both):
-    """RGA-SC, the paper's best: RGA-C on the output of RGA-S. (B, C, H, W) -> the same shape."""
+    """RGA-SC, the paper's best: RGA-C on the output of RGA-S. (B, C, H, W) -> the same shape.
+
+    The arguments and the ValueError are those of `RGAS`.
+
+    Examples:
+        >>> import torch
+        >>> block = RGASC(64, (16, 8), zero_init_last=True)
+        >>> x = torch.rand(2, 64, 16, 8)
+        >>> torch.equal(block(x), x / 4)  # at the start, each of the two gates is 1/2 everywhere
+        True
+    """
 
     def gate(self, x: Tensor) -> Tensor:
         """The product of both weights, (B, C, H, W); the channel's come from the spatially scaled features."""

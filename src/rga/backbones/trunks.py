@@ -12,6 +12,8 @@ from rga.backbones.mobilenetv2 import torchvision_names
 from rga.backbones.weights import is_file_name, load_weights, read_weights
 from rga.plugin import output_shapes
 
+# By these timm loads weights in ways of its own, files of Python objects among them.
+_WEIGHTS_OF_TIMM = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 HEADS = ("avgpool", "classifier", "fc", "head", "heads")
 
 
@@ -60,11 +62,13 @@ def timm_trunk(name: str, weights: str | Path | bool | None = None, last_stride:
         options: go to `timm.create_model`, such as `drop_path_rate=0.1`; an unknown one is timm's TypeError.
 
     Raises:
-        ValueError: weights that do not fit.
+        ValueError: weights that do not fit, or that an option of timm's names.
         RuntimeError: the download failed; the error says how to go on by hand.
     """
     if last_stride not in (1, 2):
         raise ValueError(f"last_stride is 1 or 2, got {last_stride}")
+    if named := _WEIGHTS_OF_TIMM & options.keys():
+        raise ValueError(f"{', '.join(sorted(named))}: the weights of a trunk are those that `weights` names")
     stride = {"output_stride": 16} if last_stride == 1 else {}
     options = {"num_classes": 0, "global_pool": "", **stride, **options}
     network = timm.create_model(name, **options)

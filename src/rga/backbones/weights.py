@@ -1,7 +1,9 @@
 """Read a file of weights and load it by name, with errors that say what does not fit."""
 
+import logging
 import pickle
 import re
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,11 @@ from torch import Tensor, nn
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 _COUNTER = ".num_batches_tracked"
+_KEPT_UNDER = ("state_dict", "model", "net", "model_state_dict", "network")  # by training code, beside an optimiser
+_WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
+_BEHIND = ("classifier.", "fc.", "head.", "heads.", "bottleneck.", "bnneck.", "cls.", "feat_bn.", "neck.")  # a trunk
+
+log = logging.getLogger("rga")
 
 # Numbers such as the best rank-1, which training code likes to keep beside its weights, under the two names that numpy
 # has had for their module. They are data: nothing of a file is run by them.
@@ -29,20 +36,48 @@ def is_file_name(weights: object) -> bool:
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:
-    """The state dict in a .pth, .pt or .safetensors file, also inside {"state_dict": ...}, without `module.` prefixes.
+    """The state dict in a .pth, .pt or .safetensors file, see `state_dict_of`.
 
     Nothing in the file is executed: torch.load with weights_only.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or it holds no tensors by name.
+        FileNotFoundError, ValueError: there is no such file, or it holds no finite tensors by name.
     """
     path = Path(file).expanduser()
-    state = read_checkpoint(path)
-    if isinstance(state, Mapping):
-        state = state.get("state_dict", state)
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no state dict: tensors by name, or such a dict under 'state_dict'")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return state_dict_of(read_checkpoint(path), path)
+
+
+def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors by name in what a file holds: itself, or what is kept in it under one of the usual names.
+
+    Names are without what DataParallel (`module.`) and torch.compile (`_orig_mod.`) add, however often they do.
+
+    Raises:
+        ValueError: there are no tensors by name, two of them have one name, or they are not finite.
+    """
+    state = content
+    while isinstance(state, Mapping) and not _is_state_dict(state):
+        state = next((state[key] for key in _KEPT_UNDER if isinstance(state.get(key), Mapping)), None)
+    if not isinstance(state, Mapping):
+        there = f"; it has {few([str(key) for key in content])}" if isinstance(content, Mapping) else ""
+        raise ValueError(
+            f"{path} holds no state dict: expected tensors by name, or such a dict under "
+            f"{', '.join(_KEPT_UNDER)}{there}"
+        )
+    averages = {"n_averaged"} if "n_averaged" in state else set()  # of torch's AveragedModel: a counter
+    found = {_WRAPPED.sub("", name): tensor for name, tensor in state.items() if name not in averages}
+    if len(found) + len(averages) < len(state):
+        raise ValueError(
+            f"{path} holds tensors whose names differ by 'module.' or '_orig_mod.' alone: it is of two models"
+        )
+    bad = [name for name, tensor in found.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+    if bad:
+        raise ValueError(f"{path} holds weights that are not finite, as of a run that diverged: {few(bad)}")
+    return found
+
+
+def _is_state_dict(content: Mapping[Any, Any]) -> bool:
+    return bool(content) and all(isinstance(value, Tensor) for value in content.values())
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -55,6 +90,8 @@ def read_checkpoint(path: Path) -> Any:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file of weights at {path.absolute()}")
+    if not path.stat().st_size:
+        raise ValueError(f"{path} is empty: was a download or a copy of it interrupted?")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -62,11 +99,14 @@ def read_checkpoint(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if refused := re.search(r"(?:GLOBAL|to call|class) ([\w.]+\.\w+)", str(error)):
+            program = (
+                f"import torch; file = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
+                "torch.save({'state_dict': file['state_dict']}, 'converted.pth.tar')"
+            )
             raise ValueError(
                 f"{path} holds, beside tensors, a Python object ({refused[1]}); it is not opened, because opening such "
-                "an object can run anything. If you trust the file, write its tensors to another one: python -c "
-                f"\"import torch; file = torch.load('{path}', map_location='cpu', weights_only=False); "
-                "torch.save({'state_dict': file['state_dict']}, 'converted.pth.tar')\""
+                "an object can run anything. If you trust the file, write its tensors to another one: "
+                f"{shlex.join(['python', '-c', program])}"
             ) from error
         raise ValueError(f"{path} is damaged, or no file of weights") from error
     except Exception as error:  # damaged bytes make the readers raise all sorts of things
@@ -74,13 +114,14 @@ def read_checkpoint(path: Path) -> Any:
         raise ValueError(f"{path} is damaged, cut off or no file of weights: {first}") from error
 
 
-def misfit(missing: Collection[str], unexpected: Collection[str], shapes: Collection[str] = (), most: int = 6) -> str:
+def few(names: Collection[str], most: int = 6) -> str:
+    """Of many names a few."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(sorted(names)[:most]) + more
+
+
+def misfit(missing: Collection[str], unexpected: Collection[str], shapes: Collection[str] = ()) -> str:
     """The lines of an error: names that do not fit, of many a few; an empty text where all fit."""
-
-    def few(names: Collection[str]) -> str:
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        return ", ".join(sorted(names)[:most]) + more
-
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     return "\n".join(f"  {what}: {few(names)}" for what, names in problems.items() if names)
 
@@ -113,17 +154,37 @@ def load_weights(trunk: nn.Module, state: Mapping[str, Tensor], ignored: Collect
 
     Args:
         trunk: a network without its classifier.
-        state: weights of the trunk, with or without a classifier.
+        state: weights of the trunk, with or without a classifier and what other code for re-ID has behind a trunk; or
+            of a larger model, such as fast-reid's, of which the trunk is one part (`backbone.`).
         ignored: names of modules, the classifier's, whose weights may be in `state`.
         source: where `state` is from, for the error.
 
     Raises:
         ValueError: lists the names that are missing or unexpected, or the shapes that differ.
     """
-    kept = {name: value for name, value in state.items() if not name.startswith(tuple(f"{head}." for head in ignored))}
+    wanted = trunk.state_dict().keys()
+    part = _part(state, wanted, source)
+    heads = tuple(f"{part}{head}" for head in (*(f"{name}." for name in ignored), *_BEHIND))
+    kept = {
+        name.removeprefix(part): value
+        for name, value in state.items()
+        if name.startswith(part) and (name.removeprefix(part) in wanted or not name.startswith(heads))
+    }
+    if left := [name for name in state if name.removeprefix(part) not in kept]:
+        log.info("of the weights in %s these are of no part of the backbone: %s", source, few(left))
     try:
         missing, unexpected = trunk.load_state_dict(kept, strict=False)
     except RuntimeError as error:
         raise ValueError(f"the weights in {source} do not fit this network: {error}") from error
     if problems := misfit(missing, unexpected):
         raise ValueError(f"the weights in {source} do not fit this network\n{problems}")
+
+
+def _part(state: Mapping[str, Tensor], wanted: Collection[str], source: object) -> str:
+    """What stands in `state` before the names of a network; nothing, where it is of the network alone."""
+    parts = {"", *(name[: dot.end()] for name in state for dot in re.finditer(r"\.", name))}
+    found = {part: sum(f"{part}{name}" in state for name in wanted) for part in sorted(parts)}
+    best = [part for part, count in found.items() if count == max(found.values())]
+    if len(best) > 1 and "" not in best:
+        raise ValueError(f"the weights in {source} are of several networks like this one: {few(best)}")
+    return best[0]

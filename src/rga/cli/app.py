@@ -12,20 +12,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from rga.cli import plain_warnings, weights_commands
+from rga.cli import plain_warnings, say, weights_commands
 from rga.cli.data_commands import app as data
+from rga.cli.problems import debugging, take_debug, tell, told
 
 if TYPE_CHECKING:
     from rga.tables import Filled, Table
     from rga.tables.filled import Counted
 
+
+class Commands(TyperGroup):
+    """The commands; Ctrl-C ends each of them with a word and the status that shells expect."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            pass
+        except SystemExit as ended:  # Lightning makes this of it
+            if not isinstance(ended.__context__, KeyboardInterrupt):
+                raise
+        say("rga: interrupted; the same command goes on from what was saved", err=True)
+        raise SystemExit(_INTERRUPTED)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Relation-Aware Global Attention: the paper's tables from one command.",
+    epilog="With --debug every command shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_INTERRUPTED = 130
 
 # Everything after the command's name goes to another parser, --help included.
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
@@ -59,19 +81,15 @@ _BENCHES = {
 
 
 def main() -> None:
-    """Run the command; an error that is the user's to mend is one message (with RGA_DEBUG=1 a traceback)."""
+    """Run the command; an error is one message, with --debug (or RGA_DEBUG=1) a traceback."""
+    sys.argv = take_debug(sys.argv)
     try:
         app()
     except Exception as error:
-        if os.environ.get("RGA_DEBUG") or not _for_the_user(error):
+        if debugging():
             raise
-        print(f"rga: {error}", file=sys.stderr)
+        tell(error)
         sys.exit(1)
-
-
-def _for_the_user(error: BaseException) -> bool:
-    """The errors that rga itself defines (DataError, ConfigError, ...) have messages for the user."""
-    return type(error).__module__.partition(".")[0] == "rga"
 
 
 @app.command(context_settings={**_PASS_ON, "help_option_names": []})
@@ -85,7 +103,7 @@ def train(context: typer.Context) -> None:
     rga train attention=rga_sc scale=small --explain    # trains nothing: what is set, and which layer says so
     """
     if "--explain" in context.args:
-        typer.echo("\n".join(_explain([word for word in context.args if word != "--explain"])))
+        say("\n".join(_explain([word for word in context.args if word != "--explain"])))
         return
     from rga.training.signals import not_begun, stopping
 
@@ -93,10 +111,25 @@ def train(context: typer.Context) -> None:
         import hydra
 
         from rga.paths import CONF
+        from rga.runs.paths_in_overrides import quoted
 
         application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
-        with _argv(["rga train", *context.args]):
+        sweep = not {"-m", "--multirun"}.isdisjoint(context.args)
+        with _argv(["rga train", *quoted(context.args, sweep=sweep)]), _errors_as_they_are():
             application()
+
+
+@contextmanager
+def _errors_as_they_are() -> Iterator[None]:
+    """Let Hydra raise what a run raises: it would print a traceback without its own part and end the process."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def _explain(words: list[str]) -> list[str]:
@@ -118,15 +151,21 @@ def _task(argv: list[str]) -> Any:
 
     @functools.wraps(loop.run)
     def task(config: Any) -> Any:
+        from hydra.core.hydra_config import HydraConfig
         from hydra.errors import CompactHydraException
+        from hydra.types import RunMode
 
         try:
             with _argv(argv):
                 return loop.run(config)
         except Exception as error:
-            if os.environ.get("RGA_DEBUG") or not _for_the_user(error):
+            text = told(error)
+            if text is None or debugging():
                 raise
-            raise CompactHydraException(f"rga: {error}") from error  # which Hydra prints without a traceback
+            if HydraConfig.get().mode == RunMode.RUN:  # Hydra would say before it which overrides failed
+                tell(error)
+                raise SystemExit(1) from error
+            raise CompactHydraException(f"rga: {text}") from error  # of one job of a sweep
 
     return task
 
@@ -179,7 +218,7 @@ def table(
         from rga.tables.listing import listing
 
         with plain_warnings():
-            typer.echo(listing())
+            say(listing())
         return
     if name == "attention":
         from rga.tables.zoo import zoo
@@ -194,14 +233,12 @@ def table(
         if name == "attention":
             from rga.bench.cost_table import cost_table
 
-            typer.echo(cost_table(filled, format.value, **measuring))
+            say(cost_table(filled, format.value, **measuring))
         else:
-            typer.echo(render(filled, format.value))
+            say(render(filled, format.value))
     if commands:
         missing = [entry.command for _, _, entry in filled.missing()]
-        typer.echo(
-            "\n".join(["", *(missing or ["every cell that can be run has its runs"])]), err=format != Format.text
-        )
+        say("\n".join(["", *(missing or ["every cell that can be run has its runs"])]), err=format != Format.text)
     _exit_with(failures)
 
 
@@ -221,9 +258,7 @@ def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "al
 
 def _exit_with(failures: list[str]) -> None:
     if failures:
-        typer.echo(
-            "\n".join(["", f"{len(failures)} runs failed:", *(f"  {failure}" for failure in failures)]), err=True
-        )
+        say("\n".join(["", f"{len(failures)} runs failed:", *(f"  {failure}" for failure in failures)]), err=True)
         raise typer.Exit(1)
 
 
@@ -263,7 +298,7 @@ def figure(
         filled, failures = _filled(table, rest, run, counted="here")
         _exit_with(failures)
         said = figure(filled, out, shown, images, count)
-        typer.echo("\n".join([*said, f"drawn in {out}"]))
+        say("\n".join([*said, f"drawn in {out}"]))
 
 
 @app.command()
@@ -281,17 +316,17 @@ def record(
     from rga.tables.recording import record
 
     with plain_warnings():
-        typer.echo("\n".join(rename() if migrate else record(what or [])))
+        say("\n".join(rename() if migrate else record(what or [])))
 
 
 @app.command()
 def report() -> None:
-    """Write RESULTS.md, its pictures and the README's main rows from the recorded runs."""
+    """Write RESULTS.md, its pictures and the README's table from the recorded runs."""
     from rga.paths import EXPERIMENTS
     from rga.tables.pages import report
 
     with plain_warnings():
-        typer.echo("\n".join(map(str, report(EXPERIMENTS.parent))))
+        say("\n".join(map(str, report(EXPERIMENTS.parent))))
 
 
 app.add_typer(data, name="data")

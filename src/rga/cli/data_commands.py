@@ -1,12 +1,18 @@
 """`rga data`: check a data set on disk, draw demo data, cut a holdout set."""
 
 import inspect
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rga.cli import say
+
 app = typer.Typer(help="Check a data set on disk, draw demo data, cut a holdout set.", no_args_is_help=True)
+
+
+_OPTION = re.compile(r"([a-z_]+)=([^/]*)")  # of the drawing; with a `/` it is a path that has a `=` in it
 
 
 @app.command("check")
@@ -18,7 +24,7 @@ def check(
     from rga.data import audit
 
     report = audit.check(name, root)
-    typer.echo(str(report))
+    say(str(report))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -37,14 +43,13 @@ def demo(
     """Draw a small data set in the official layout of a real one."""
     from rga.data.registry import demo_writer
 
-    split = [word.partition("=") for word in what]
-    words = [word for word, (key, equals, _) in zip(what, split, strict=True) if not (equals and key.isidentifier())]
+    words = [word for word in what if not _OPTION.fullmatch(word)]
     if len(words) not in (1, 2):
         raise typer.BadParameter(f"expected [NAME] ROOT, got {len(words)} words")
     name, root = words if len(words) == 2 else ("market1501", words[0])
     write = demo_writer(name)
     try:
-        options = {key: int(value) for key, equals, value in split if equals and key.isidentifier()}
+        options = {found[1]: int(found[2]) for word in what if (found := _OPTION.fullmatch(word))}
         inspect.signature(write).bind(root, **options)
     except (TypeError, ValueError) as error:
         takes = [key for key, value in inspect.signature(write).parameters.items() if value.kind == value.KEYWORD_ONLY]
@@ -53,7 +58,7 @@ def demo(
         write(Path(root), **{"seed": seed, **options})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    typer.echo(f"{name} drawn in {root}")
+    say(f"{name} drawn in {root}")
 
 
 @app.command("holdout")
@@ -69,5 +74,5 @@ def holdout(
     from rga.data.reid import holdout
 
     parts = holdout.write(name, root, out)
-    typer.echo("\n".join(f"{part:20}{len(pictures):>8,} pictures" for part, pictures in parts.items()))
-    typer.echo(f"a holdout set of {name} lies in {out}")
+    say("\n".join(f"{part:20}{len(pictures):>8,} pictures" for part, pictures in parts.items()))
+    say(f"a holdout set of {name} lies in {out}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rga.cli import plain_warnings
+from rga.cli import plain_warnings, say
 
 
 class Report(StrEnum):
@@ -20,28 +20,14 @@ class Feature(StrEnum):
     after_bn = "after_bn"
 
 
-def predict(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished segmentation run, runs/FINGERPRINT/SEED.")],
-    images: Annotated[Path, typer.Argument(help="Images, also in folders below it: leftImg8bit/test, for one.")],
-    out: Annotated[Path, typer.Argument(help="Where the overlays or label ids go.")],
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")] = "auto",
-    strength: Annotated[float, typer.Option(help="Of the colours; 1 hides the image.", min=0, max=1)] = 0.5,
-    ids: Annotated[
-        bool, typer.Option("--ids", help="Label ids as the data set's own files have them, for a benchmark's server.")
-    ] = False,
-) -> None:
-    """Draw a segmentation run's classes over the images of a folder, or write their label ids."""
-    from rga.inference.prediction import predict
-
-    count = predict(run, images, out, device, strength, ids=ids)
-    typer.echo(f"{count} {'images of label ids' if ids else 'overlays'} written to {out}")
-
-
 _What = Annotated[
     Path, typer.Argument(help="A finished run's folder, runs/FINGERPRINT/SEED, a last.ckpt, or a file of the authors'.")
 ]
 _Overrides = Annotated[
     list[str] | None, typer.Argument(help="Hydra overrides: data=NAME data.root=FOLDER scale=demo trainer.X=Y ...")
+]
+_ConfigDir = Annotated[
+    Path | None, typer.Option("--config-dir", help="A folder of your own configs, whose components may be built.")
 ]
 _Flip = Annotated[bool, typer.Option("--flip", help="Re-ID: average the features of a picture and its mirror image.")]
 _Feature = Annotated[Feature | None, typer.Option("--feature", help="Re-ID: the feature before or after BN.")]
@@ -52,12 +38,31 @@ def _options(overrides: list[str] | None, **options: Any) -> list[str]:
     return [*(overrides or []), *(f"++task.{name}={value}" for name, value in options.items() if value)]
 
 
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished segmentation run, runs/FINGERPRINT/SEED.")],
+    images: Annotated[Path, typer.Argument(help="Images, also in folders below it: leftImg8bit/test, for one.")],
+    out: Annotated[Path, typer.Argument(help="Where the overlays or label ids go.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")] = "auto",
+    strength: Annotated[float, typer.Option(help="Of the colours; 1 hides the image.", min=0, max=1)] = 0.5,
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Label ids as the data set's own files have them, for a benchmark's server.")
+    ] = False,
+    config_dir: _ConfigDir = None,
+) -> None:
+    """Draw a segmentation run's classes over the images of a folder, or write their label ids."""
+    from rga.inference.prediction import predict
+
+    count = predict(run, images, out, device, strength, ids=ids, config_dir=config_dir)
+    say(f"{count} {'images of label ids' if ids else 'overlays'} written to {out}")
+
+
 def evaluate(
     what: _What,
     overrides: _Overrides = None,
     flip: _Flip = False,
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-ID: k-reciprocal re-ranking.")] = False,
     feature: _Feature = None,
+    config_dir: _ConfigDir = None,
     format: Annotated[Report, typer.Option("--format", help="How to print the result.")] = Report.text,
 ) -> None:
     """Test trained weights on their own data, or with data=NAME on others.
@@ -69,8 +74,9 @@ def evaluate(
     from rga.inference.trained import load
 
     with plain_warnings():
-        report = evaluate(load(what, _options(overrides, flip=flip, rerank=rerank, feature=feature)))
-    typer.echo(json.dumps(report, indent=1) if format == Report.json else text(report))
+        options = _options(overrides, flip=flip, rerank=rerank, feature=feature)
+        report = evaluate(load(what, options, config_dir=config_dir))
+    say(json.dumps(report, indent=1) if format == Report.json else text(report))
 
 
 def extract(
@@ -80,6 +86,7 @@ def extract(
     overrides: _Overrides = None,
     flip: _Flip = False,
     feature: _Feature = None,
+    config_dir: _ConfigDir = None,
     skip_unreadable: Annotated[bool, typer.Option(help="Leave out pictures that do not decode.")] = False,
 ) -> None:
     """Write the features that a re-ID network gives of a folder's pictures; started again, it goes on."""
@@ -88,9 +95,14 @@ def extract(
     from rga.inference.trained import load
     from rga.tasks import ReID
 
-    trained = load(what, _options(overrides, flip=flip, feature=feature), ReID)
-    count, channels = extract(Extractor(trained), folder, out, skip_unreadable).features.shape
-    typer.echo(f"features of {count:,} pictures, {channels} numbers each, in {out}")
+    trained = load(what, _options(overrides, flip=flip, feature=feature), ReID, config_dir)
+    found = extract(Extractor(trained), folder, out, skip_unreadable)
+    count, channels = found.features.shape
+    if found.skipped:
+        from rga.data.base import shorten
+
+        say(f"{len(found.skipped):,} images that do not decode are left out: {shorten(found.skipped, 20)}", err=True)
+    say(f"features of {count:,} images, {channels} numbers each, in {out}")
 
 
 def search(
@@ -102,6 +114,7 @@ def search(
     out: Annotated[Path, typer.Option(help="Picture of the first queries' matches.")] = Path("ranks.png"),
     flip: _Flip = False,
     feature: _Feature = None,
+    config_dir: _ConfigDir = None,
 ) -> None:
     """Find the pictures of a gallery that are most like a query, by the features of a re-ID network.
 
@@ -113,7 +126,7 @@ def search(
     from rga.tasks import ReID
 
     kind(out)
-    extractor = Extractor(load(what, _options(overrides, flip=flip, feature=feature), ReID))
-    rankings = search(extractor, gallery, query, top)
-    typer.echo("\n\n".join(map(str, rankings)))
-    typer.echo(f"drawn in {draw(rankings, extractor.size, out)}", err=True)
+    extractor = Extractor(load(what, _options(overrides, flip=flip, feature=feature), ReID, config_dir))
+    rankings = search(extractor, gallery, query, top, out)
+    say("\n\n".join(map(str, rankings)))
+    say(f"drawn in {draw(rankings, extractor.size, out)}", err=True)

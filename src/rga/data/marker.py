@@ -1,15 +1,18 @@
 """What sets drawn data apart from real ones: a file in their folder, written when they are complete."""
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rga.data.base import shorten
+from rga.data.listing import is_left_behind
 from rga.errors import DataError
 
-MARKER = "demo.json"  # what the set was drawn from, and how much it holds
+MARKER = "demo.json"  # what the set was drawn from, how much it holds, and its files with their sizes
 
 
 def recorded(root: str | Path) -> dict[str, Any] | None:
@@ -21,7 +24,12 @@ def recorded(root: str | Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and {"options", "counts"} <= found.keys() else None
 
 
-def write(root: str | Path, options: Mapping[str, Any], draw: Callable[[Path], Mapping[str, tuple[int, ...]]]) -> Path:
+def write(
+    root: str | Path,
+    options: Mapping[str, Any],
+    draw: Callable[[Path], Mapping[str, tuple[int, ...]]],
+    derived: Callable[[Path], Iterable[str]] = lambda folder: (),
+) -> Path:
     """Draw a demo set at `root`, unless the same one lies there already.
 
     It is drawn in a folder beside `root` and moved there when it is complete, so a half-written one is never read.
@@ -30,24 +38,28 @@ def write(root: str | Path, options: Mapping[str, Any], draw: Callable[[Path], M
         root: the folder of the set; demo data that were drawn from other options are replaced.
         options: all that determines the files.
         draw: draws the set in a folder, which exists, and gives the counts of its parts.
+        derived: gives the names of the files that the set's reader will add to the set in a folder.
 
     Raises:
-        DataError: something else than demo data lies at `root`.
+        DataError: something else than demo data lies at `root`, or demo data that are to be replaced and, beside them,
+            files that were not drawn.
     """
     root, options = Path(root).expanduser(), dict(options)
     if (present := recorded(root)) and present["options"] == options:
         return root
-    if not present and root.exists() and any(root.iterdir()):
-        raise DataError(f"{root} holds something else than demo data: choose another folder")
+    _refuse_others(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         fresh, old = workplace / "fresh", workplace / "old"
         fresh.mkdir()
         counts = draw(fresh)
-        (fresh / MARKER).write_text(json.dumps({"options": options, "counts": counts}, indent=2) + "\n")
+        files = {**dict.fromkeys(derived(fresh)), **{name: (fresh / name).stat().st_size for name in _files(fresh)}}
+        marker = {"options": options, "counts": counts, "files": files}
+        (fresh / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
         try:
             if root.exists() and (recorded(root) or {}).get("options") != options:
+                _refuse_others(root)
                 root.rename(old)
             fresh.rename(root)
         except OSError:
@@ -56,3 +68,40 @@ def write(root: str | Path, options: Mapping[str, Any], draw: Callable[[Path], M
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
     return root
+
+
+def _refuse_others(root: Path) -> None:
+    """Stop where a folder holds what would be lost if it were replaced."""
+    if not root.exists():
+        return
+    present = _files(root) if root.is_dir() else [""]
+    if not present and not any(root.iterdir()):
+        return
+    marker = recorded(root)
+    if marker is None:
+        raise DataError(f"{root} holds something else than demo data: choose another folder")
+    if "files" not in marker:
+        raise DataError(
+            f"{root} holds demo data of an earlier version, which does not say which of the files are its own: choose "
+            "another folder, or remove this one if nothing in it is yours"
+        )
+    own = marker["files"]
+    others = [name for name in present if name != MARKER and own.get(name, -1) not in (None, _size(root / name))]
+    if others:
+        raise DataError(
+            f"{root} holds other demo data, which would be replaced, and {len(others):,} files that were not drawn, or "
+            f"have changed since: {shorten(others)}. Move them, or choose another folder"
+        )
+
+
+def _files(folder: Path) -> list[str]:
+    """All files in a folder and below it but for what file browsers leave, relative to it, sorted."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not is_left_behind(path.name) and (path.is_symlink() or not path.is_dir())
+    )
+
+
+def _size(path: Path) -> int:
+    return os.lstat(path).st_size

@@ -1,5 +1,6 @@
 """What the data modules of all tasks share: a set that a reader reads, maybe drawn for it first, and its processes."""
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from lightning import LightningDataModule
 
 from rga.data.listing import left_out
 from rga.data.sampler import expect_shares, generator
+from rga.errors import ConfigError
 from rga.runs.inputs import Index
 
 log = logging.getLogger("rga")
@@ -52,9 +54,13 @@ class DataModule(LightningDataModule):
         self.num_classes = 0
 
     def write_demo(self) -> bool:
-        """Write the demo data where they are wanted; whether they are."""
+        """Write the demo data where they are wanted; whether they are. ConfigError: an option that is none."""
         if self.demo is None or self.demo_writer is None:
             return False
+        try:
+            inspect.signature(self.demo_writer).bind(self.root, **self.demo)
+        except TypeError as error:
+            raise ConfigError(f"data.demo: {error}") from error
         self.demo_writer(self.root, **self.demo)
         return True
 

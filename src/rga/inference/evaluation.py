@@ -1,13 +1,18 @@
 """`rga test`: the test of a task with trained weights, on its own data or on others."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from omegaconf import DictConfig
 
+from rga.data import marker
 from rga.data.base import in_words
+from rga.errors import ConfigError
 from rga.inference.trained import Trained
 from rga.network import make
+from rga.runs.compose import compose
 from rga.runs.inputs import Inputs
 from rga.training.monitor import quiet
 from rga.training.speed import tune
@@ -38,6 +43,8 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
     )
+    if trained.recorded_root:
+        _write_nothing_elsewhere(config)
     tune(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
     data = make(config.data)
     if trained.own_data:
@@ -56,6 +63,24 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         "root": str(data.root),
         "demo": data.demo is not None,
     }
+
+
+def _write_nothing_elsewhere(config: DictConfig) -> None:
+    """A run may be anybody's: data are read where it says, and written only where this installation keeps its own.
+
+    Raises:
+        ConfigError: synthetic data would have to be written somewhere else.
+    """
+    root, own = Path(config.data.root), Path(compose()["paths"]["data"])
+    if root.expanduser().resolve().is_relative_to(own.expanduser().resolve()):
+        return
+    if config.data.get("download") is not None:
+        config.data.download = None
+    if config.data.demo is not None and marker.recorded(root) is None:
+        raise ConfigError(
+            f"the synthetic data of this run would be written to {root}, as its config says, which is not in {own}: "
+            "say where they may lie, data.root=FOLDER"
+        )
 
 
 def text(report: dict[str, Any]) -> str:

@@ -7,12 +7,11 @@ OUT/parts/                  while it is not complete: the same for a part of the
 
 import hashlib
 import json
-import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import IO
 
 import torch
@@ -32,11 +31,12 @@ _PART = 1024  # pictures in a part
 
 @dataclass(frozen=True)
 class Features:
-    """Features (N, D) float32 of the pictures `names`, relative to `folder`."""
+    """Features (N, D) float32 of the pictures `names`, relative to `folder`; `skipped` did not decode."""
 
     features: Tensor
     names: list[str]
     folder: Path
+    skipped: list[str] = field(default_factory=list)
 
 
 def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool = False) -> Features:
@@ -72,7 +72,7 @@ def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool
             for _ in watched(work, "extracting", sum(map(len, missing.values()))):
                 pass
             _merge(parts, out, whole)
-    shutil.rmtree(out / "parts", ignore_errors=True)
+    _remove_parts(out / "parts")
     return read(out, extractor)
 
 
@@ -80,7 +80,7 @@ def read(out: Path, extractor: Extractor) -> Features:
     """What `extract` wrote.
 
     Raises:
-        DataError: there is nothing, it is damaged, or it is of other weights than the extractor's.
+        DataError: there is nothing, it is damaged or not finite, or it is of other weights than the extractor's.
     """
     try:
         with safe_open(out / FEATURES, "pt") as file:
@@ -89,7 +89,14 @@ def read(out: Path, extractor: Extractor) -> Features:
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"no features in {out.absolute()}, or damaged ones: {error}") from error
     _compare(out / FEATURES, metadata, extractor.identity)
-    return Features(features, names, Path(metadata["folder"]))
+    if not isinstance(names, list) or len(names) != len(features) or "folder" not in metadata:
+        raise DataError(f"no features in {out.absolute()}, or damaged ones: a name for each is expected in {NAMES}")
+    for name in names:
+        if not isinstance(name, str) or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise DataError(f"{out / NAMES}: {name!r} leads out of the folder of the images")
+    if not all(bool(part.isfinite().all()) for part in features.split(_PART)):
+        raise DataError(f"{out / FEATURES} holds features that are not finite: remove it, and extract them again")
+    return Features(features, names, Path(metadata["folder"]), json.loads(metadata.get("skipped", "[]")))
 
 
 def _parts(
@@ -114,13 +121,16 @@ def _parts(
             target.write(save({"features": torch.cat(features)}, metadata))
 
 
-def _merge(parts: Iterable[Path], out: Path, metadata: dict[str, str]) -> None:
+def _merge(parts: Mapping[Path, Sequence[str]], out: Path, metadata: dict[str, str]) -> None:
     """Put the parts together, one at a time: together they may be larger than the memory."""
     names: list[str] = []
     for part in parts:
         with safe_open(part, "pt") as file:
             names += json.loads(file.metadata()["names"])
             channels = file.get_slice("features").get_shape()[1]
+    done = set(names)
+    skipped = [name for part in parts.values() for name in part if name not in done]
+    metadata = metadata | ({"skipped": json.dumps(skipped)} if skipped else {})
     with writing(out / NAMES) as target:
         target.write(json.dumps(names, indent=0).encode())
     tensor = {"dtype": "F32", "shape": [len(names), channels], "data_offsets": [0, 4 * len(names) * channels]}
@@ -130,6 +140,14 @@ def _merge(parts: Iterable[Path], out: Path, metadata: dict[str, str]) -> None:
         target.write(struct.pack("<Q", len(header)) + header)
         for part in parts:
             target.write(load_file(part)["features"].numpy().tobytes())
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what was written there, and nothing else."""
+    with suppress(OSError):
+        for path in [*folder.glob("[0-9]" * 6 + ".safetensors"), folder / "started", folder / ".lock"]:
+            path.unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _holds(file: Path, expected: Mapping[str, str], folder: Path) -> bool:

@@ -18,7 +18,7 @@ from rga.data.decoding import SUFFIXES
 from rga.data.listing import left_out, listing
 from rga.data.reid.augment import Normalize
 from rga.data.reid.image_store import threads
-from rga.errors import DataError
+from rga.errors import ConfigError, DataError
 from rga.inference.trained import Trained
 from rga.tasks import ReID
 from rga.training.speed import tune
@@ -61,7 +61,8 @@ class Extractor:
         """Batch by batch, the pictures that could be read and their features, (B, D) float32 on the CPU.
 
         Raises:
-            DataError: a picture does not decode, unless such are skipped.
+            DataError: a picture does not decode, unless such are skipped, which is told.
+            ConfigError: a feature is not finite.
         """
         with ThreadPoolExecutor(threads()) as pool:
             waiting: deque[list[tuple[Path, Future[NDArray[np.uint8]]]]] = deque()
@@ -84,17 +85,23 @@ class Extractor:
             try:
                 decoded.append(picture.result())
                 read.append(path)
-            except DataError:
+            except DataError as error:
                 if not skip_unreadable:
                     raise
+                log.warning("left out: %s", error)
         if not read:
             return [], torch.empty(0, self.channels)
         images = torch.from_numpy(np.stack(decoded)).to(self.device).permute(0, 3, 1, 2)  # (B, 3, H, W)
         with torch.inference_mode():
             images = self.normalize(images.contiguous())
             before, after = self.network(images)
-            feature = before if self.feature == "before_bn" else after
-            return read, feature.float().cpu()
+            feature = (before if self.feature == "before_bn" else after).float().cpu()
+        if bad := [path for path, row in zip(read, feature, strict=True) if not bool(row.isfinite().all())]:
+            raise ConfigError(
+                f"the features of {len(bad)} of {len(read)} images are not finite, the first is {bad[0]}: the weights "
+                f"are damaged, or too large for trainer.precision={self.identity['precision']}"
+            )
+        return read, feature
 
 
 def find(folder: Path) -> list[str]:
@@ -112,6 +119,14 @@ def find(folder: Path) -> list[str]:
     for line in left_out(folder, others):
         log.warning("%s", line)
     return images
+
+
+def expect_outside(out: Path, folder: Path) -> None:
+    """Stop where a result would lie among the images that it is of, and be one of them the next time."""
+    if out.absolute().resolve().is_relative_to(folder.absolute().resolve()):
+        raise DataError(
+            f"{out} lies in {folder}: it would be taken for an image there the next time; write it elsewhere"
+        )
 
 
 def digest(module: nn.Module) -> str:

@@ -20,14 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from rga.data import ReIDData, decoding
+from rga.data.decoding import SUFFIXES
 from rga.data.reid.augment import Normalize
 from rga.errors import ConfigError
 from rga.inference import attention_maps
-from rga.inference.features import find
+from rga.inference.features import expect_outside, find
 from rga.inference.sheet import Heat, Profile, draw, kind
 from rga.inference.trained import load
 from rga.network import build, make
-from rga.runs import Run
 from rga.runs.compose import compose
 from rga.tables import Entry, Filled, Row, Table
 from rga.tasks import ReID
@@ -107,6 +107,8 @@ def figure(filled: Filled, out: Path, shown: Shown, folder: Path | None = None, 
         DataError: no images, one that does not decode, or a file that cannot be written.
     """
     kind(out)
+    if folder is not None and out.suffix.lower() in SUFFIXES:
+        expect_outside(out, folder)
     entries = _entries(filled)
     missing = [entry.command for entry in entries if not entry.results]
     if missing:
@@ -138,20 +140,19 @@ def spread(paths: Sequence[Path], count: int) -> list[Path]:
 
 
 def _gradcam(name: str, entry: Entry, images: Tensor) -> tuple[Heat, str]:
-    run, task = _trained(entry)
-    stage = attention_maps.gradcam_stage(task.backbone, OmegaConf.create(dict(run.config)))
+    run, task, config = _trained(entry)
+    stage = attention_maps.gradcam_stage(task.backbone, config)
     layer = None if stage is None else task.backbone.get_submodule(stage.module)
     maps = attention_maps.gradcam(task, images.to(task.device), layer)
     rank1 = f"rank-1 {100 * entry.results[0]['metrics']['rank1']:.1f} %"
     where = "the last map" if stage is None else f"{stage}, as the last map is smaller than {_least()}"
-    said = f"(a) {name}: Grad-CAM of {where}; run {run.fingerprint}/{run.seed}, {rank1}"
+    said = f"(a) {name}: Grad-CAM of {where}; run {run}, {rank1}"
     label = f"(a) Grad-CAM\n{name}\n{rank1}" + ("" if stage is None else f"\nstage {stage.number}")
     return Heat(label, maps, (0.0, 1.0), "of each image's largest"), said
 
 
 def _attention(name: str, entry: Entry, images: Tensor, shown: Shown) -> tuple[Heat | Profile, str]:
-    run, task = _trained(entry)
-    config = OmegaConf.create(dict(run.config))
+    _, task, config = _trained(entry)
     stage, weights = _weights(task.backbone, config, images.to(task.device), shown)
     # The stage that the paper shows needs no reason.
     smaller = shown.stage is None and stage.number < len(config.backbone.stages)
@@ -183,12 +184,13 @@ def _least() -> str:
     return f"{attention_maps.LEAST[0]} x {attention_maps.LEAST[1]} positions"
 
 
-def _trained(entry: Entry) -> tuple[Run, ReID]:
-    """The row's first seed that was run here."""
-    run = Run(compose(entry.overrides)["paths"]["runs"], entry.results[0]["config"])
-    task = load(run.folder, kind=ReID).task.float().to("cuda" if torch.cuda.is_available() else "cpu")
+def _trained(entry: Entry) -> tuple[str, ReID, DictConfig]:
+    """The name of the row's first seed that was run here, its network, and its config."""
+    name = f"{entry.fingerprint}/{entry.results[0]['seed']}"
+    trained = load(Path(compose(entry.overrides)["paths"]["runs"], name), kind=ReID)
+    task = trained.task.float().to("cuda" if torch.cuda.is_available() else "cpu")
     assert isinstance(task, ReID)
-    return run, task
+    return name, task, trained.config
 
 
 def _queries(data: ReIDData) -> list[Path]:

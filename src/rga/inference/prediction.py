@@ -16,7 +16,7 @@ from rga.data.progress import watched
 from rga.data.reid.augment import Normalize
 from rga.errors import DataError
 from rga.inference.extraction import writing
-from rga.inference.features import digest, find
+from rga.inference.features import digest, expect_outside, find
 from rga.inference.trained import Trained, load
 from rga.tasks import Segmentation
 from rga.training.speed import tune
@@ -25,7 +25,14 @@ MADE = ".rga-predict.json"  # in the folder of the results: of what they are
 
 
 def predict(
-    run: Path, images: Path, out: Path, device: str = "auto", strength: float = 0.5, *, ids: bool = False
+    run: Path,
+    images: Path,
+    out: Path,
+    device: str = "auto",
+    strength: float = 0.5,
+    *,
+    ids: bool = False,
+    config_dir: Path | None = None,
 ) -> int:
     """Write `out/NAME.png` for every image of a folder and of those below it; one that is there already stays.
 
@@ -41,6 +48,7 @@ def predict(
         device: cpu, cuda, ...; auto: a GPU if there is one.
         strength: of an overlay's colours, 1 hides the image.
         ids: label ids instead of overlays.
+        config_dir: a further folder of configs, see `rga.inference.trained.load`.
 
     Returns:
         How many were written.
@@ -50,15 +58,14 @@ def predict(
         DataError: no images, two of one name, or one that does not decode; or `out` lies among the images, or holds
             results of other weights or of another kind.
     """
-    if out.absolute().resolve().is_relative_to(images.absolute().resolve()):
-        raise DataError(f"{out} lies in {images}: its results would be images there the next time; name another folder")
+    expect_outside(out, images)
     results: dict[Path, Path] = {}
     for name in find(images):
         result = out / Path(name).with_suffix(".png")
         if result in results:
             raise DataError(f"{results[result]} and {images / name} have one name but for the ending: as their results")
         results[result] = images / name
-    trained = load(run, kind=Segmentation)
+    trained = load(run, kind=Segmentation, config_dir=config_dir)
     task = trained.task
     assert isinstance(task, Segmentation)
     fabric = _fabric(trained, device)

@@ -1,6 +1,7 @@
 """`rga search`: the pictures of a gallery that are most like each query, as a list and as a picture."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from rga.data import decoding
 from rga.data.progress import watched
 from rga.errors import DataError
 from rga.inference.extraction import FEATURES, Features, read, writing
-from rga.inference.features import Extractor, find
+from rga.inference.features import Extractor, expect_outside, find
 
 # Identity and camera, as Market-1501's names have them, and those of the sets that took them over.
 _NAME = re.compile(r"(-1|\d+)_c(\d+)")
@@ -44,39 +45,59 @@ class Match:
 
 @dataclass(frozen=True)
 class Ranking:
-    """A query and its best matches, best first."""
+    """A query and its best matches, best first.
+
+    Args:
+        name, path: of the query.
+        matches: the best of the gallery.
+        same_camera: how many other gallery pictures of the query's person are left out, as its camera took them.
+        junk: how many are left out as junk.
+    """
 
     name: str
     path: Path
     matches: list[Match]
+    same_camera: int = 0
+    junk: int = 0
 
     def __str__(self) -> str:
         said = {True: "right", False: "wrong", None: ""}
         rows = [f"{rank:4}  {m.score:7.4f}  {said[m.right]:5}  {m.name}" for rank, m in enumerate(self.matches, 1)]
-        return "\n".join([self.name, *rows])
+        left = [f"{self.same_camera} of the same person by the same camera"] if self.same_camera else []
+        left += [f"{self.junk} of junk"] if self.junk else []
+        return "\n".join([self.name, *rows, *([f"      left out: {', '.join(left)}"] if left else [])])
 
 
-def search(extractor: Extractor, gallery: Path, query: Path, top: int = 10) -> list[Ranking]:
+def search(extractor: Extractor, gallery: Path, query: Path, top: int = 10, out: Path | None = None) -> list[Ranking]:
     """Rank a gallery by cosine similarity to each query; equal scores in the order of the names.
 
     Who is on a picture is read from names like Market-1501's, `0002_c1s1_000451_03.jpg`. As in its protocol, pictures
-    of the query's person by the query's camera, and junk (`-1_...`), are left out then. A picture is never a match of
-    itself.
+    of the query's person by the query's camera, and junk (`-1_...`), are left out then, and counted. A picture is never
+    a match of itself.
 
     Args:
         extractor: with the trained network.
         gallery: a folder of pictures, or what `rga extract` wrote.
         query: a picture, or a folder of pictures.
         top: matches of each query.
+        out: where the matches will be drawn, see `draw`.
 
     Raises:
-        DataError: no pictures, one that does not decode, or features of another run.
+        DataError: no pictures, one that does not decode, or features of another run; or `out` lies among the pictures.
+        ConfigError: features that are not finite.
     """
-    known = read(gallery, extractor) if (gallery / FEATURES).is_file() else _features(extractor, gallery, find(gallery))
+    extracted = read(gallery, extractor) if (gallery / FEATURES).is_file() else None
+    for searched in (extracted.folder if extracted else gallery, query):
+        if out is not None and searched.is_dir():
+            expect_outside(out, searched)
+    known = extracted or _features(extractor, gallery, find(gallery))
     folder, names = (query.parent, [query.name]) if query.is_file() else (query, find(query))
     asked = _features(extractor, folder, names)
     paths = [known.folder / name for name in known.names]
     shown = [_person(name) for name in known.names]
+    seen = Counter(shown)
+    junk = sum(person is not None and person[0] == _JUNK for person in shown)
+    places = {path.resolve() for path in paths}
     rankings = []
     for name, order, scores in _ranked(asked, known):
         path, person = folder / name, _person(name)
@@ -89,7 +110,9 @@ def search(extractor: Extractor, gallery: Path, query: Path, top: int = 10) -> l
             if paths[index].resolve() != path.resolve() and not _left_out(person, shown[index]):
                 right = _is_right(person, shown[index])
                 matches.append(Match(known.names[index], paths[index], scores[index], right))
-        rankings.append(Ranking(name, path, matches))
+        itself = person is not None and path.resolve() in places
+        same = seen[person] - itself if person is not None else 0
+        rankings.append(Ranking(name, path, matches, same, junk if person is not None else 0))
     return rankings
 
 

@@ -56,7 +56,7 @@ def draw(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], said: Sequen
     """
     import matplotlib as mpl
 
-    with mpl.rc_context({**mpl.rcParamsDefault, "svg.hashsalt": "rga", "font.size": 8}):
+    with mpl.rc_context({**mpl.rcParamsDefault, "svg.hashsalt": "rga", "font.size": 8, "text.parse_math": False}):
         sheet = compose(images, rows, said)
         note: dict[str, Any] = {_NOTE[kind(out)]: "; ".join(said)}
         with writing(out) as target:

@@ -1,4 +1,7 @@
-"""Networks with trained weights, for evaluation: of a finished run, a checkpoint, or a file of the authors' code."""
+"""Networks with trained weights, for evaluation: of a finished run, a checkpoint, or a file of the authors' code.
+
+The run may be anybody's: see `rga.runs.foreign`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from rga.backbones.weights import fill, read_checkpoint
+from rga.backbones.weights import fill, read_checkpoint, state_dict_of
 from rga.data.base import shorten
 from rga.errors import ConfigError
 from rga.interop import load_reference_model
@@ -21,6 +24,9 @@ from rga.network import build, make
 from rga.paths import CONF
 from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
+from rga.runs.foreign import vetted
+from rga.runs.kinds import expect_kinds
+from rga.runs.paths_in_overrides import quoted
 from rga.tasks.task import Task
 from rga.training.checkpoints import LAST
 
@@ -39,6 +45,7 @@ class Trained:
         epoch: of which they are, where the file says it.
         authors: whether the file is of the authors' code.
         own_data: whether it is of a finished run, and `config` names the run's own data.
+        recorded_root: whether where the data lie is what the run has recorded, and nobody's choice here.
     """
 
     task: Task
@@ -47,6 +54,7 @@ class Trained:
     epoch: int | None
     authors: bool
     own_data: bool
+    recorded_root: bool
 
     @property
     def network(self) -> str:
@@ -55,7 +63,7 @@ class Trained:
         return self.config.backbone.name + (f" + {block._target_.rpartition('.')[2]}" if block else "")
 
 
-def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task) -> Trained:
+def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task, config_dir: Path | None = None) -> Trained:
     """Rebuild what was trained.
 
     Args:
@@ -65,31 +73,39 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task) -> 
             `data.X=`, `task.X=` and `trainer.X=` change single values. For a file that lies outside of its finished run
             they say which network it is of, as for `rga train`; the authors' is by default `attention=rga_sc`.
         kind: the task that is expected.
+        config_dir: a further folder of configs, whose components are built as the installed ones are.
 
     Raises:
-        ConfigError: no finished run, no such file, one that is damaged or of another network or task, an override that
-            names nothing.
+        ConfigError: no finished run, no such file, one that is damaged or of another network or task, a component that
+            no config names, an override that names nothing.
     """
     if what.is_dir():
-        config = OmegaConf.create(_finished(what)["config"])
+        recorded: dict[str, Any] | None = _finished(what)
         what = what / LAST
         if not what.is_file():
             raise ConfigError(f"{what.parent.absolute()} has no {LAST}, so its weights are not here")
     else:
-        beside = read_result((what.parent / RESULT).absolute()) if what.name == LAST else None
-        config = None if beside is None else OmegaConf.create(beside["config"])
+        recorded = read_result((what.parent / RESULT).absolute()) if what.name == LAST else None
+    config: DictConfig | None = None
+    if recorded is not None:
+        folders = [CONF, *([config_dir] if config_dir else [])]
+        config = OmegaConf.create(vetted(recorded.get("config"), folders, what.with_name(RESULT)))
     state, epoch = _read(what)
     authors = any(name.startswith(_AUTHORS) for name in state)
     own = None if config is None else config.data.name
     if config is None:
-        config = OmegaConf.create(compose([*(["attention=rga_sc"] if authors else []), *overrides]))
+        words = [*(["attention=rga_sc"] if authors else []), *overrides]
+        config = OmegaConf.create(compose(words, config_dir=config_dir))
     else:
-        config = _changed(config, overrides)
+        config = _changed(config, overrides, config_dir)
+    expect_kinds(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    chosen = any(word.lstrip("+").startswith(("data=", "data.root=", "scale=")) for word in overrides)
     task = _build(config)
     if not isinstance(task, kind):
         raise ConfigError(f"{what} is of a run of {type(task).__name__}, expected one of {kind.__name__}")
     _fill(task, state, config, what, authors)
-    return Trained(task.eval(), config, what, epoch, authors, own is not None and own == config.data.name)
+    own_data = own is not None and own == config.data.name
+    return Trained(task.eval(), config, what, epoch, authors, own_data, recorded is not None and not chosen)
 
 
 def _finished(folder: Path) -> dict[str, Any]:
@@ -107,21 +123,18 @@ def _finished(folder: Path) -> dict[str, Any]:
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], int | None]:
-    """Tensors by name, without `module.`; and the epoch, counted from 1, that the file says it is of."""
+    """Tensors by name, see `state_dict_of`; and the epoch, counted from 1, that the file says it is of."""
     try:
         content = read_checkpoint(file)
+        state = state_dict_of(content, file)
     except FileNotFoundError:
         raise ConfigError(f"no run and no checkpoint at {file.absolute()}") from None
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigError(f"{file} is no checkpoint: expected tensors by name, or such a dict under 'state_dict'")
-    epoch = content.get("epoch")
+    epoch = content.get("epoch") if isinstance(content, Mapping) else None
     if isinstance(epoch, int) and "pytorch-lightning_version" in content:
         epoch += 1  # Lightning counts from 0
-    named = {name.removeprefix("module."): value for name, value in state.items()}
-    return named, epoch if isinstance(epoch, int) else None
+    return state, epoch if isinstance(epoch, int) else None
 
 
 def _build(config: DictConfig) -> Task:
@@ -153,14 +166,24 @@ def _fill(task: Task, state: dict[str, Tensor], config: DictConfig, file: Path, 
         raise ConfigError(
             f"{file} is of another network than backbone={config.backbone.name} with "
             f"attention.after={list(config.attention.after)}, data.size={list(config.data.size)}: {told}\n"
-            "Overrides (attention=..., backbone=..., scale=...) say which network a file is of."
+            f"{_hint(state, file)}"
         ) from error
 
 
-def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def _hint(state: Mapping[str, Tensor], file: Path) -> str:
+    """What to do with a file that does not fit."""
+    start = f"Its backbone can be the start of a training: backbone.weights={file}"
+    if any(name.startswith("heads.") for name in state) and any(name.startswith("backbone.") for name in state):
+        return f"These are fast-reid's names: that is another network, which pools and embeds otherwise. {start}"
+    if not any(name.startswith("backbone.") for name in state):
+        return f"These are the names of a network alone, as torchreid's or torchvision's files have them. {start}"
+    return "Overrides (attention=..., backbone=..., scale=...) say which network a file is of."
+
+
+def _changed(config: DictConfig, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
     """A finished run's config, which is resolved, with overrides."""
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(quoted(overrides))
     except HydraException as error:
         raise ConfigError(str(error)) from error
     choices = [override for override in parsed if override.key_or_group in ("data", "scale")]
@@ -176,18 +199,26 @@ def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if not override.key_or_group.startswith("data."):
             _set(config, override)
     if choices:
-        config.data = _other_data(config, [str(override.input_line) for override in choices])
+        config.data = _other_data(config, [str(override.input_line) for override in choices], config_dir)
     for override in values:
         if override.key_or_group.startswith("data."):
             _set(config, override)
     return config
 
 
-def _other_data(config: DictConfig, choices: list[str]) -> DictConfig:
+def _other_data(config: DictConfig, choices: list[str], config_dir: Path | None) -> DictConfig:
     """The node `data` of other data, in the size that the network is for; what it refers to is the run's."""
-    tasks = {OmegaConf.load(path)._target_: path.stem for path in (CONF / "task").glob("*.yaml")}
+    folders = [folder for folder in (CONF, config_dir) if folder]
+    paths = [path for folder in folders for path in (folder / "task").glob("*.yaml")]
+    tasks = {OmegaConf.select(OmegaConf.load(path), "_target_"): path.stem for path in paths}
     same = [] if any(choice.startswith("data=") for choice in choices) else [f"data={config.data.name}"]
-    fresh = compose([f"task={tasks[config.task._target_]}", *same, *choices], resolve=False)["data"]
+    if same and not any((folder / "data" / f"{config.data.name}.yaml").is_file() for folder in folders):
+        raise ConfigError(
+            f"{' '.join(choices)}: of which data set? The run's own, {config.data.name}, has no config here"
+        )
+    fresh = compose([f"task={tasks[config.task._target_]}", *same, *choices], config_dir=config_dir, resolve=False)[
+        "data"
+    ]
     if fresh["_target_"] != config.data._target_:
         raise ConfigError(
             f"{' '.join(choices)}: the run needs data of {config.data._target_.rpartition('.')[2]}, these are of "

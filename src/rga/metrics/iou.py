@@ -10,6 +10,11 @@ def intersection_over_union(confusion: Tensor) -> Tensor:
 
     Args:
         confusion: (K, K) pixels, labelled as the row's class and predicted as the column's.
+
+    Examples:
+        >>> import torch
+        >>> intersection_over_union(torch.tensor([[6, 2], [0, 4]]))
+        tensor([0.7500, 0.6667], dtype=torch.float64)
     """
     confusion = confusion.double()
     both = confusion.diagonal()

@@ -19,6 +19,10 @@ MEMORY = 2**27  # bytes of scores held at a time
 Array = NDArray[Any] | Tensor
 
 
+class NotFiniteError(ValueError):
+    """There are features with NaN or infinity in them: their order means nothing."""
+
+
 @dataclass(frozen=True)
 class RankingResult:
     """Retrieval figures, fractions in 0..1, each a mean over the queries that have a true match.
@@ -74,6 +78,14 @@ def evaluate_ranking(
     Raises:
         ValueError: shapes that do not fit, features that are not finite, labels that are not integers, an unknown
             metric, or no query with a true match.
+
+    Examples:
+        >>> gallery = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+        >>> query = torch.tensor([[1.0, 0.1]])  # nearest to the second image, then the first, then the third
+        >>> ids, cameras = torch.tensor([8, 7, 7]), torch.tensor([1, 1, 2])
+        >>> result = evaluate_ranking(query, gallery, torch.tensor([7]), ids, torch.tensor([0]), cameras)
+        >>> result.cmc[:2].tolist(), round(result.map, 3)  # matches at ranks 1 and 3
+        ([1.0, 1.0], 0.833)
     """
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"unknown metric {metric!r}: choose cosine or euclidean")
@@ -113,6 +125,13 @@ def evaluate_distances(
     Raises:
         ValueError: shapes that do not fit, distances that are NaN, labels that are not integers, or no query with a
             true match.
+
+    Examples:
+        >>> distances = torch.tensor([[0.2, 0.1, 0.3]])
+        >>> ids, cameras = torch.tensor([7, 8, 7]), torch.tensor([1, 1, 2])
+        >>> result = evaluate_distances(distances, torch.tensor([7]), ids, torch.tensor([0]), cameras)
+        >>> result.cmc[:2].tolist(), round(result.map, 3)  # matches at ranks 2 and 3
+        ([0.0, 1.0], 0.583)
     """
     if isinstance(distances, np.ndarray | Tensor):
         distances = [torch.as_tensor(distances)]
@@ -228,7 +247,7 @@ def squared_lengths(features: Tensor, name: str) -> Tensor:
     finite = squares.isfinite()
     if not bool(finite.all()):
         first = int((~finite).nonzero()[0])
-        raise ValueError(f"{int((~finite).sum())} {name} features are not finite, the first at row {first}")
+        raise NotFiniteError(f"{int((~finite).sum())} {name} features are not finite, the first at row {first}")
     return squares
 
 

@@ -51,6 +51,11 @@ def rerank(
     Raises:
         ValueError: shapes that do not fit, features that are not finite, an unknown metric, k1, k2 or weight out of
             range.
+
+    Examples:
+        >>> query, gallery = torch.rand(5, 8), torch.rand(30, 8)
+        >>> torch.cat(list(rerank(query, gallery))).shape  # for `rga.metrics.evaluate_distances`
+        torch.Size([5, 30])
     """
     if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
         raise ValueError(f"k1 and k2 are at least 1 and weight is in 0..1, got k1={k1}, k2={k2}, weight={weight}")

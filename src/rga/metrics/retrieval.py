@@ -30,6 +30,14 @@ class RetrievalMetrics(Metric):
             figures are still those of the whole gallery.
         rerank: whether there are also `rerank/map`, ...: the figures after `rga.metrics.rerank` with its defaults, in
             the whole gallery (so with `gallery_draws` they have no ranks). Junk is nobody's neighbour.
+
+    Examples:
+        >>> metrics = RetrievalMetrics()
+        >>> features = torch.tensor([[1.0, 0.1], [1.0, 0.0], [0.0, 1.0]])
+        >>> ids, cameras = torch.tensor([7, 7, 8]), torch.tensor([0, 1, 1])
+        >>> metrics.update(features, ids, cameras, is_query=torch.tensor([True, False, False]))
+        >>> metrics.compute()["rank1"].item()
+        1.0
     """
 
     is_differentiable = False

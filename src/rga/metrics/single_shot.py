@@ -40,6 +40,12 @@ def single_gallery_shot(
 
     Raises:
         ValueError: less than one draw, no query that another camera has seen, or what `evaluate_ranking` refuses.
+
+    Examples:
+        >>> features = torch.tensor([[1.0, 0.1], [1.0, 0.0], [0.0, 1.0]])
+        >>> ids, cameras = torch.tensor([7, 7, 8]), torch.tensor([0, 1, 1])
+        >>> float(single_gallery_shot(features[:1], features[1:], ids[:1], ids[1:], cameras[:1], cameras[1:])[0])
+        1.0
     """
     if draws < 1:
         raise ValueError(f"the gallery is drawn at least once, not {draws} times")

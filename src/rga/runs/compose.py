@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 from rga.errors import ConfigError
 from rga.files import write_atomically
 from rga.paths import CONF
+from rga.runs.paths_in_overrides import quoted
 from rga.runs.settings import resolved
 
 _GENERATIONS = 8  # how many states of the config files the cache remembers
@@ -73,7 +74,7 @@ def composition(
     overrides: Iterable[str] = (), *, conf: str | Path = CONF, config_dir: str | Path | None = None
 ) -> Composition:
     """Compose without resolving; `choices` are by group, without Hydra's own. See `compose`."""
-    overrides = list(overrides)
+    overrides = quoted(overrides)
     folders = [Path(conf).absolute(), *([Path(config_dir).absolute()] if config_dir is not None else [])]
     kept = _cache(*folders) / _name(overrides)
     try:
@@ -92,7 +93,7 @@ def prepare(many: Iterable[Iterable[str]], *, conf: str | Path = CONF) -> None:
     Does nothing where forking is not safe; what fails here is left to `compose`, which says why.
     """
     folder = _cache(Path(conf).absolute())
-    wanted = list(dict.fromkeys(tuple(overrides) for overrides in many))
+    wanted = list(dict.fromkeys(tuple(quoted(overrides)) for overrides in many))
     unknown = [overrides for overrides in wanted if not (folder / _name(overrides)).exists()]
     processes = min(len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1, 8, len(unknown) // 2)
     if processes < 2 or threading.active_count() > 1 or "torch" in sys.modules:

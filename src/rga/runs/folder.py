@@ -7,6 +7,7 @@ A run that is repeated (`rerun=true`) is made in `rerun/` below it; finished, it
 
 import fcntl
 import json
+import math
 import shutil
 import time
 import warnings
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rga.files import write_atomically
+from rga.files import expect_no_links_out, write_atomically
+from rga.printing import is_plain
 from rga.runs.identity import VERSION, fingerprint
 
 RESULT = "result.json"
@@ -109,8 +111,14 @@ class Run:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder; FolderBusyError if another process does. Freed by the system when the process dies."""
+    """Hold a folder to write in it. Freed by the system when the process dies.
+
+    Raises:
+        FolderBusyError: another process holds it.
+        OutsideError: see `rga.files.expect_no_links_out`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    expect_no_links_out(folder)
     with (folder / ".lock").open("w") as file:
         for last in [False] * (_TRIES - 1) + [True]:
             try:
@@ -130,16 +138,14 @@ def read_result(path: Path) -> dict[str, Any] | None:
     """Read one `result.json`; None when it is absent, or damaged or misplaced (then with a warning that names it)."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"metrics", "fingerprint", "seed"} - result.keys()
-        if missing:
-            raise ValueError(f"no {', '.join(sorted(missing))}")
+        check_result(result)
         if [str(result["fingerprint"]), str(result["seed"])] != [path.parent.parent.name, path.parent.name]:
             raise ValueError(f"it is of run {result['fingerprint']}/{result['seed']}")
         if (trained := _epochs(result)) is not None and trained[0] != trained[1]:
             raise ValueError(f"its network was trained for {trained[0]:g} of {trained[1]} epochs; make it anew")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, AttributeError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         warnings.warn(f"{path} is left out: {error}", stacklevel=2)
         return None
     return dict(result)
@@ -147,8 +153,62 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 def _epochs(result: Mapping[str, Any]) -> tuple[float, int] | None:
     """How far the learning curve of a result goes, and how far its config does; None where it says neither."""
-    curve, wanted = result.get("curve"), ((result.get("config") or {}).get("recipe") or {}).get("epochs")
+    curve, recipe = result.get("curve"), (result.get("config") or {}).get("recipe")
+    wanted = recipe.get("epochs") if isinstance(recipe, dict) else None
     return (curve[-1]["epoch"], wanted) if curve and wanted is not None else None
+
+
+def check_result(result: Any) -> None:
+    """See that a result, which anybody may have sent, is of the form that is written here.
+
+    Raises:
+        ValueError: it is no result, something in it is of another kind, or a text in it is not plain.
+    """
+    if not isinstance(result, dict):
+        raise ValueError("it is no result of a run")
+    if missing := _NEEDED - result.keys():
+        raise ValueError(f"no {', '.join(sorted(missing))}")
+    for key, kinds in _KINDS.items():
+        value = result.get(key)
+        absent = value is None and key not in _NEEDED
+        if not absent and (isinstance(value, bool) or not isinstance(value, kinds)):
+            raise ValueError(f"its {key} is {value!r:.80}")
+    numbers = [("metrics", result["metrics"]), *(("curve", entry) for entry in result.get("curve") or ())]
+    for where, entry in numbers:
+        if not isinstance(entry, dict) or not all(value is None or _is_number(value) for value in entry.values()):
+            raise ValueError(f"its {where} holds something else than finite numbers")
+        if where == "curve" and not _is_number(entry.get("epoch")):
+            raise ValueError("its curve has no epochs")
+    inputs = result.get("inputs") or {}
+    if any(not isinstance(inputs.get(part) or {}, dict) for part in ("data", "weights")):
+        raise ValueError("its inputs are no splits and no file of weights")
+    for text in _texts(result):
+        if not is_plain(text):
+            raise ValueError(f"it holds a text with characters that are not seen: {text!r:.80}")
+
+
+_NEEDED = {"metrics", "fingerprint", "seed"}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "fingerprint": (str,), "seed": (int,), "metrics": (dict,), "config": (dict,), "curve": (list,), "data": (dict,),
+    "inputs": (dict,), "versions": (dict,), "parameters": (int,), "duration_s": (int, float), "device": (str,),
+    "commit": (str,), "finished_at": (str,),
+}  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value)
 
 
 def results_of(root: str | Path, name: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -32,7 +32,8 @@ class InputsError(ConfigError):
 class Index:
     """A data set's images: for each a line `split, name, bytes, label`, between tabs, sorted.
 
-    Names are relative to the folder that holds all of them, so a set that was moved or copied has the same index.
+    Names are relative to the folder that holds all images of the split: a set that was moved or copied has the same
+    index, and a split the same lines where another one is absent.
     """
 
     lines: tuple[str, ...]
@@ -40,13 +41,17 @@ class Index:
 
     @classmethod
     def of_files(cls, files: Iterable[tuple[str, Path, str]]) -> "Index":
-        """From (split, path, label) of each file; its size is looked up."""
-        listed = [(split, os.fspath(path), label) for split, path, label in files]
-        paths = [path for _, path, _ in listed]
-        top = os.path.commonpath([min(paths), max(paths)]) if paths else ""
-        start = len(top) + 1 if top not in paths else len(top.rpartition(os.sep)[0]) + 1
+        """From (split, path, label) of each file; its size is looked up, and it is not opened."""
+        splits: dict[str, list[tuple[str, str]]] = {}
+        for split, path, label in files:
+            splits.setdefault(split, []).append((os.fspath(path), label))
+        paths = {path for listed in splits.values() for path, _ in listed}
         size = {path: os.stat(path).st_size for path in paths}  # noqa: PTH116 - a hundred thousand times
-        return cls(tuple(sorted(f"{split}\t{path[start:]}\t{size[path]}\t{label}" for split, path, label in listed)))
+        lines = []
+        for split, listed in splits.items():
+            start = len(_top([path for path, _ in listed])) + 1
+            lines += [f"{split}\t{path[start:]}\t{size[path]}\t{label}" for path, label in listed]
+        return cls(tuple(sorted(lines)))
 
     @cached_property
     def splits(self) -> dict[str, dict[str, Any]]:
@@ -62,13 +67,13 @@ class Index:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The data and the file of weights that a run starts from."""
+    """The data and the file of weights that a run starts from; what is None is not at hand, and not compared."""
 
-    data: Index
-    weights: tuple[str, str] | None  # name and digest of a file; None: published weights, or none
+    data: Index | None
+    weights: tuple[str, str] | None  # name and digest of a file; None also: published weights, or none
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], data: Index) -> "Inputs":
+    def of(cls, config: Mapping[str, Any], data: Index | None) -> "Inputs":
         """Of a run's resolved config.
 
         Raises:
@@ -83,27 +88,28 @@ class Inputs:
 
     def summary(self) -> dict[str, Any]:
         """What a result keeps of them."""
+        data = {"data": self.data.splits} if self.data else {}
         weights = {"weights": {"file": self.weights[0], "digest": self.weights[1]}} if self.weights else {}
-        return {"data": self.data.splits, **weights}
+        return {**data, **weights}
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / INDEX).write_bytes(gzip.compress("\n".join(self.data.lines).encode(), mtime=0))
+        if self.data:
+            (folder / INDEX).write_bytes(gzip.compress("\n".join(self.data.lines).encode(), mtime=0))
         write_atomically(folder / INPUTS, json.dumps(self.summary(), indent=1) + "\n")
 
     def check(self, folder: Path, *, to_train: bool = True) -> None:
         """Compare with what the run in `folder` was made of; for a test, the training split may be absent.
 
         Raises:
-            InputsError: what differs, and what to do.
+            InputsError: what differs, and what to do; or what is kept of the run's inputs is damaged.
         """
         theirs = _read(folder)
         if theirs is None:  # the run was made before inputs were kept, or has not begun
             return
-        if not to_train and "train" not in self.data.splits:
+        if not to_train and self.data and "train" not in self.data.splits:
             theirs = {**theirs, "data": {key: value for key, value in theirs["data"].items() if key != "train"}}
-        mine = {**theirs, **self.summary()} if not to_train else self.summary()  # a test needs no file of weights
-        if found := differences(theirs, mine, read_index(folder), self.data):
+        if found := differences(theirs, {**theirs, **self.summary()}, read_index(folder), self.data):
             raise InputsError(
                 f"the run in {folder} was made of other inputs than these: {'; '.join(found)}. "
                 "If these are another data set or other weights, give them a name of their own (data.name=NAME, a "
@@ -113,24 +119,27 @@ class Inputs:
 
 
 def disagreement(results: Sequence[Mapping[str, Any]], root: str | Path | None = None) -> str | None:
-    """Say which of the runs of one fingerprint were made of different inputs, and in what; None: they agree.
-
-    Of a run that was made before inputs were kept, the counts of its data are compared.
-    """
+    """Say which of the runs of one fingerprint were made of different inputs, and in what; None: they agree."""
     for first, second in pairwise(results):
-        mine, others = first.get("inputs"), second.get("inputs")
-        if mine and others:
-            folders = [_folder(root, result) for result in (first, second)]
-            found = differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
-        else:
-            found = _other_counts(first.get("data"), second.get("data"))
-        if found:
+        if found := unlike(first, second, root):
             return (
                 f"runs {_name(first)} and {_name(second)} were made of different inputs: {'; '.join(found)}. They are "
                 "not averaged: make one of them anew (rga train ... rerun=true), or give the other data a data.name or "
                 "the other weights a file name, of their own"
             )
     return None
+
+
+def unlike(first: Mapping[str, Any], second: Mapping[str, Any], root: str | Path | None = None) -> list[str]:
+    """In which inputs two results differ; `root` is where those lie that are not recorded.
+
+    Of a run that was made before inputs were kept, the counts of its data are compared.
+    """
+    mine, others = first.get("inputs"), second.get("inputs")
+    if not (mine and others):
+        return _other_counts(first.get("data"), second.get("data"))
+    folders = [_folder(root, result) for result in (first, second)]
+    return differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
 
 
 def read_index(folder: Path) -> Index | None:
@@ -142,11 +151,18 @@ def read_index(folder: Path) -> Index | None:
 
 
 def _read(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / INPUTS
     try:
-        found = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return found if isinstance(found, dict) else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputsError(f"{path} is damaged, so what the run was made of is not known: {error}") from error
+    splits, weights = (found.get("data"), found.get("weights")) if isinstance(found, dict) else (None, None)
+    well = isinstance(splits, dict) and all(isinstance(split, dict) for split in splits.values())
+    if not well or not isinstance(weights or {}, dict):
+        raise InputsError(f"{path} is damaged, so what the run was made of is not known: no splits with their images")
+    return dict(found)
 
 
 def differences(
@@ -158,7 +174,7 @@ def differences(
     if mine != others:
         found += _other_counts(mine, others) or ["as many images, but not the same ones"]
         if old_index and new_index:
-            found += _other_names(old_index, new_index)
+            found += _other_names(old_index, new_index, {*mine, *others})
     before, after = old.get("weights") or {}, new.get("weights") or {}
     if before.get("digest") != after.get("digest"):
         found.append(f"the weights {before.get('file') or after.get('file')} are another file of the same name")
@@ -180,9 +196,11 @@ def _other_counts(old: Any, new: Any) -> list[str]:
     ]
 
 
-def _other_names(old: Index, new: Index) -> list[str]:
-    """The first names that are gone, new, or of another size or label."""
-    before, after = ({tuple(line.split("\t")[:2]): line for line in index.lines} for index in (old, new))
+def _other_names(old: Index, new: Index, splits: Set[str]) -> list[str]:
+    """The first names in some splits that are gone, new, or of another size or label."""
+    before, after = (
+        {key: line for line in index.lines if (key := tuple(line.split("\t")[:2]))[0] in splits} for index in (old, new)
+    )
     groups = {
         "gone": sorted(before.keys() - after.keys()),
         "new": sorted(after.keys() - before.keys()),
@@ -193,6 +211,12 @@ def _other_names(old: Index, new: Index) -> list[str]:
         for what, keys in groups.items()
         if keys
     ]
+
+
+def _top(paths: Sequence[str]) -> str:
+    """The folder that holds all of them."""
+    top = os.path.commonpath([min(paths), max(paths)])
+    return os.path.dirname(top) if top in paths else top  # noqa: PTH120
 
 
 def _sha256(content: bytes) -> str:

@@ -15,6 +15,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs.identity import public_name
+from rga.runs.kinds import expect_kinds
 
 _TASKS = {"ReIDData": "ReID", "SceneData": "Segmentation", "ImageData": "Classification"}
 _WORDS = {"ReID": "re-identification", "Segmentation": "segmentation", "Classification": "classification"}
@@ -122,6 +123,7 @@ def explain(overrides: Iterable[str], conf: Path = CONF, config_dir: str | Path 
 
     final = composition(overrides, conf=conf, config_dir=config_dir)
     config = resolved(OmegaConf.create(final.unresolved))  # what makes no sense is not explained
+    expect_kinds(config)
     root = composition(["~experiment"], conf=conf, config_dir=config_dir).choices
     scale, experiment = final.choices.get("scale") or "paper", final.choices.get("experiment")
     layers = [f"scale={scale}", *([f"experiment={experiment}"] if experiment else [])]

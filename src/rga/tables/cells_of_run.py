@@ -1,6 +1,7 @@
 """Where a run belongs: the cells of the paper's tables that it fills, for whoever watches or records it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -10,7 +11,7 @@ from rga.runs import fingerprint
 from rga.runs.compose import compose
 from rga.runs.identity import public_name
 from rga.runs.settings import resolved
-from rga.tables.spec import available, load
+from rga.tables.spec import Table, available, load
 
 
 def cells_of(config: Mapping[str, Any]) -> list[str]:
@@ -22,15 +23,21 @@ def cells_of(config: Mapping[str, Any]) -> list[str]:
     scale = (config.get("scale") or {}).get("name", "paper")
     wanted, data = _place(config), (config.get("data") or {}).get("name")
     found = []
-    for name in available():
-        table = load(name)
+    for table in _tables():
         columns = [column for column in table.columns if column.data == data]  # composing every cell takes seconds
         for row in table.rows:
             for column in columns:
                 own = table.runnable(row, column)
                 if own is not None and _composes_to(config, wanted, (*own, f"scale={scale}")):
-                    found.append(f"table {name}: {row.name}, {column.name}")
+                    found.append(f"{table.label}: {row.name}, {column.name}")
     return found
+
+
+def _tables() -> Iterator[Table]:
+    """All that can be read: of the others `rga table` tells, and a training does without them."""
+    for name in available():
+        with suppress(ConfigError):
+            yield load(name)
 
 
 def _composes_to(config: Mapping[str, Any], wanted: str, overrides: tuple[str, ...]) -> bool:

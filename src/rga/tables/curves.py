@@ -50,7 +50,8 @@ def draw(panels: dict[str, list[Curve]], rows: Sequence[str]) -> str:
 
     shown = [row for row in rows if any(curve.row == row for curves in panels.values() for curve in curves)]
     styles = {row: (f"C{place % _COLOURS}", _DASHES[place // _COLOURS % 3]) for place, row in enumerate(shown)}
-    with mpl.rc_context({**mpl.rcParamsDefault, "svg.hashsalt": "rga", "svg.fonttype": "none", "font.size": 8}):
+    style = {"svg.hashsalt": "rga", "svg.fonttype": "none", "font.size": 8, "text.parse_math": False}
+    with mpl.rc_context({**mpl.rcParamsDefault, **style}):
         figure = Figure(figsize=(3.4 * len(panels) + 1.6, 2.4), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, (title, curves) in zip(axes, panels.items(), strict=True):

@@ -1,9 +1,10 @@
 """Put the runs there are into the cells of a table.
 
-Which seeds count: those that `seed=0,1,2` asks for; when none is asked for, all that there are, and the config's own
-seed is what is missing if there are none. Recorded runs (`store`) count like those made here. A difference to the paper
-is computed only where data set, network, scale and budget are those that the table itself names: changing one of them
-makes other figures, not better or worse ones.
+Which seeds count: those that `seed=0,1,2` asks for; when none is asked for, all that there are. Then the seeds that the
+table names for its main rows are missing until they are there; elsewhere the config's own seed is, if there are none.
+Recorded runs (`recorded`) count like those made here. A difference to the paper is computed only where data set,
+network, scale and budget are those that the table itself names: changing one of them makes other figures, not better or
+worse ones.
 """
 
 import re
@@ -284,11 +285,14 @@ def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | Non
     name = fingerprint(config)
     here = None if asked.counted == "recorded" else config["paths"]["runs"]
     found = results(here, name, None if asked.counted == "here" else table.results)
-    if trouble := disagreement(found, here):
-        raise InputsError(f"{table.label}, {row.name}, {column.name}: {trouble}")
     if asked.seeds is not None:
         found = [result for result in found if result["seed"] in asked.seeds]
-    wanted = asked.seeds if asked.seeds is not None else (() if found else (int(config["seed"]),))
+    if trouble := disagreement(found, here):
+        raise InputsError(f"{table.label}, {row.name}, {column.name}: {trouble}")
+    wanted = asked.seeds
+    if wanted is None:
+        own_seeds = table.main_seeds.get(setting.scale) if row.main else None
+        wanted = own_seeds or (() if found else (int(config["seed"]),))
     done = () if config.get("rerun") else {result["seed"] for result in found}
     missing = tuple(seed for seed in wanted if seed not in done)
     return Entry((*own, *asked.config), name, setting, comparable, tuple(found), missing)

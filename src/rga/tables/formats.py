@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from rga.printing import spreadsheet
 from rga.tables.conditions import Setting
 from rga.tables.filled import Cell, Filled, fewer_queries
 
@@ -41,7 +42,8 @@ def as_csv(filled: Filled) -> str:
             numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
             rounded = {name: _round(number) for name, number in numbers.items()}
             counts = {"n": cell.n, "recorded": cell.recorded}
-            writer.writerow({**place, **rounded, **counts, **setting})
+            row = {**place, **rounded, **counts, **setting}
+            writer.writerow({key: spreadsheet(x) if isinstance(x, str) else x for key, x in row.items()})
     return out.getvalue()
 
 

@@ -15,6 +15,7 @@ from rga.files import write_atomically
 from rga.paths import CONF
 from rga.runs import RESULT, fingerprint
 from rga.runs.compose import compose
+from rga.runs.folder import check_result
 from rga.runs.identity import VERSION
 from rga.tables.filled import fill
 from rga.tables.recorded import RESULTS
@@ -90,6 +91,7 @@ def _move(runs: Path) -> list[str]:
     for path in sorted(runs.glob(f"*/*/{RESULT}")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
+            check_result(result)  # its seed becomes part of a path
             renamed = _renamed(result)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             lines.append(f"{path} is left as it is: {error}")

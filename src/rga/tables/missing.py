@@ -16,6 +16,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 
 from rga.errors import ConfigError
 from rga.paths import CONF
+from rga.runs.paths_in_overrides import quoted
 from rga.tables.filled import Filled
 
 
@@ -40,7 +41,7 @@ def run_missing(filled: Filled, hydra: Sequence[str], task: TaskFunction, conf: 
         return []
     # What launchers and jobs print goes to stderr: stdout is the table's.
     with contextlib.redirect_stdout(sys.stderr):
-        returns = _launch([overrides for _, overrides in jobs], list(hydra), task, conf)
+        returns = _launch([quoted(overrides) for _, overrides in jobs], quoted(hydra), task, conf)
     failures = [(name, _failure(ret)) for (name, _), ret in zip(jobs, returns, strict=True)]
     return [f"{name}: {error}" for name, error in failures if error]
 

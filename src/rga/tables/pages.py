@@ -1,4 +1,4 @@
-"""RESULTS.md, its pictures and the README's main rows, from the recorded runs and nothing else: `rga report`."""
+"""RESULTS.md, its pictures and the README's one table, from the recorded runs and nothing else: `rga report`."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -8,6 +8,7 @@ from pathlib import Path
 from rga.errors import ConfigError
 from rga.files import write_atomically
 from rga.paths import CONF
+from rga.printing import markdown
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, Filled, Line, fill, override_key
 from rga.tables.origin import origin, runs
@@ -15,7 +16,9 @@ from rga.tables.recorded import read_records
 from rga.tables.render import NO_RUN, footnotes, markdown_rows, notes, sources
 from rga.tables.spec import Column, available, load
 
-BEGIN, END = "<!-- written by rga report -->", "<!-- end of what rga report writes -->"
+# The README names the table whose main rows it shows: <!-- rga report: gate_init -->
+BEGIN, END = "<!-- rga report: {} -->", "<!-- end of what rga report writes -->"
+_PLACE = re.compile(rf"{BEGIN.format('(?P<table>.*?)')}\n(?P<rows>.*?){END}", re.DOTALL)
 CURVES = Path("experiments", "results", "curves")
 
 _HEAD = f"""\
@@ -33,7 +36,7 @@ def report(root: Path, conf: Path = CONF) -> list[Path]:
     """Write everything into the checkout at `root`; gives the files. Pictures of what is not recorded are removed.
 
     Raises:
-        ConfigError: no checkout, or a README without the two comments between which its rows go.
+        ConfigError: no checkout, or a README without the two comments between which its table goes.
     """
     if not (root / "README.md").exists():
         raise ConfigError(f"there is no README.md in {root}: use a checkout of the sources")
@@ -64,22 +67,23 @@ def page(tables: Sequence[Filled]) -> str:
 
 
 def with_summary(readme: str, tables: Sequence[Filled]) -> str:
-    """The README with its main rows renewed."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ConfigError(f"the README lacks the lines between which its figures go: {BEGIN} and {END}")
-    return f"{before}{begin}\n{summary(tables)}{end}{after}"
+    """The README with its table renewed."""
+    place = _PLACE.search(readme)
+    if place is None:
+        raise ConfigError(f"the README lacks the lines between which its table goes: {BEGIN.format('NAME')} and {END}")
+    rows = summary([filled for filled in tables if filled.table.name == place["table"]])
+    return f"{readme[: place.start('rows')]}{rows}{readme[place.end('rows') :]}"
 
 
 def summary(tables: Sequence[Filled]) -> str:
-    """The main rows of all tables in Markdown, with the columns that have figures."""
+    """The main rows in Markdown, with the columns that have figures, and below them what they are of."""
     lines = [""]
     for filled in tables:
         if found := _figures(filled):
             main = [line for line in filled.lines if line.row.main] or filled.lines
             shown = _narrowed(filled, main, found)
-            lines += [f"{_heading(filled)}; {'; '.join(sources(shown))}:", "", *markdown_rows(shown, mark=""), ""]
+            told = f"{markdown(_heading(filled))}. {markdown(' '.join(sources(shown)))}"
+            lines += [*markdown_rows(shown, mark=""), "", told, ""]
     return "\n".join([*(lines if len(lines) > 1 else ["", _NONE, ""]), ""])
 
 
@@ -109,19 +113,23 @@ def _value(override: str) -> str:
 
 
 def _section(filled: Filled) -> list[str]:
-    lines, found = [f"## {_heading(filled)}", ""], _figures(filled)
-    below = [part for note in footnotes(filled, recorded=False) for part in (note, "")]
+    lines, found = [f"## {markdown(_heading(filled))}", ""], _figures(filled)
+    below = [part for note in footnotes(filled, recorded=False) for part in (markdown(note), "")]
     if not found:
         return [*lines, *below]
     papers = {(cell.column.name, cell.metric) for cell in filled.cells if cell.column.of_the_paper}
     shown = _narrowed(filled, filled.lines, found | papers)
     command = " ".join(["rga table", filled.table.name, *filled.overrides])
-    about = [*notes(replace(shown, overrides=())), f"source: {filled.table.source}", f"command: `{command}`"]
-    lines += [f"- {line}" for line in (*about, *origin(shown.entries))]
+    about = [*notes(replace(shown, overrides=())), f"source: {filled.table.source}"]
+    lines += [f"- {markdown(line)}" for line in about]
+    lines += [f"- command: `{command}`", *(f"- {markdown(line)}" for line in origin(shown.entries))]
     lines += ["", *markdown_rows(shown, mark=""), "", *below, *runs(shown), ""]
     for column in filled.columns:
         if curves_of(filled, column):
-            lines += [f"![Learning curves: {_heading(filled)}]({CURVES.as_posix()}/{_picture(filled, column)})", ""]
+            lines += [
+                f"![Learning curves: {markdown(_heading(filled))}]({CURVES.as_posix()}/{_picture(filled, column)})",
+                "",
+            ]
     return lines
 
 

@@ -16,8 +16,9 @@ from typing import Any
 from rga.files import write_atomically
 from rga.paths import EXPERIMENTS
 from rga.runs import fingerprint, results_of, without_places
+from rga.runs.folder import check_result
 from rga.runs.identity import VERSION
-from rga.tables.spec import name_of, stem_of
+from rga.tables.spec import is_plain_override, name_of, stem_of
 
 RESULTS = EXPERIMENTS / "results"
 POINTS = 200  # of a learning curve
@@ -98,7 +99,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> tuple[tuple[Record, ...],
                 record = _parse(text, name_of(path.stem), place)
                 if record.run in records:
                     raise ValueError(f"run {record.name} is at {records[record.run].result['recorded']} already")
-            except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:  # it may be anybody's
                 problems.append(f"{place} is left out: {error}")
             else:
                 records[record.run] = record
@@ -115,9 +116,12 @@ def _parse(text: bytes, table: str | None, place: str) -> Record:
         raise ValueError(f"it has no {', '.join(missing)}")
     if line["table"] != table:
         raise ValueError(f"it is of table {line['table']}")
-    for key, kind in (("overrides", list), ("metrics", dict), ("config", dict), ("curve", list), ("seed", int)):
+    for key, kind in (("overrides", list), ("config", dict), ("curve", list)):
         if not isinstance(line[key], kind):
             raise ValueError(f"its {key} is no {kind.__name__}")
+    check_result(line)
+    if refused := [override for override in line["overrides"] if not is_plain_override(override)]:
+        raise ValueError(f"{refused[0]!r} is no override of a table")
     if fingerprint(line["config"]) != line["fingerprint"] or line["config"].get("seed") != line["seed"]:
         raise ValueError("its fingerprint or seed does not fit its config")
     return Record(line["table"], tuple(line["overrides"]), {**{key: line[key] for key in _RESULT}, "recorded": place})

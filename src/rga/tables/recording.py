@@ -11,6 +11,7 @@ from rga.errors import ConfigError
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
 from rga.runs.compose import compose
+from rga.runs.inputs import InputsError, unlike
 from rga.tables.filled import Filled, canonical, fill, override_key
 from rga.tables.recorded import Record, read_records, record_of, write_records
 from rga.tables.spec import Table, available, load
@@ -69,6 +70,7 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF)
 
     Raises:
         ConfigError: as `fill`, and for drawn data, which give no results.
+        InputsError: a run that is recorded was made again, of other data or weights.
     """
     filled = fill(table, overrides, conf)
     if any(entry.setting.drawn for entry in filled.entries):
@@ -83,6 +85,7 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF)
         if this.run not in kept:
             new.append(this)
         elif kept[this.run].line() != this.line():
+            _expect_same_inputs(kept[this.run], this, table)
             changed.append(this)
         kept[this.run] = this
     for this in (*new, *changed):
@@ -93,6 +96,16 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF)
     names = {entry.fingerprint for entry in filled.entries}
     stale = tuple(known for known in kept.values() if known.overrides == asked and known.run[0] not in names)
     return Recorded(table.name, asked, path, tuple(new), tuple(changed), stale)
+
+
+def _expect_same_inputs(before: Record, this: Record, table: Table) -> None:
+    """A run that was made again replaces its record, but not one of other data or other weights."""
+    if found := unlike(before.result, this.result):
+        raise InputsError(
+            f"run {this.name} is recorded already and was made of other inputs then: {'; '.join(found)}. If these take "
+            f"the place of the old ones, delete its line ({before.result.get('recorded', table.results)}); if not, "
+            "give them a data.name, or a file name, of their own"
+        )
 
 
 def essential(table: Table, overrides: Sequence[str], conf: Path = CONF) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from rga.printing import markdown, printable
 from rga.tables.filled import Cell, Entry, Filled, fewer_queries
 from rga.tables.formats import as_csv, as_json
 from rga.tables.spec import Column
@@ -205,8 +206,9 @@ def _text(filled: Filled) -> str:
 
 
 def _markdown(filled: Filled) -> str:
-    lines = [f"**{filled.table.title}** ({filled.table.source})", "", *(f"- {note}" for note in notes(filled))]
-    below = "  \n".join([_legend(filled), *footnotes(filled)])  # two spaces: a new line
+    head = f"**{markdown(filled.table.title)}** ({markdown(filled.table.source)})"
+    lines = [head, "", *(f"- {markdown(note)}" for note in notes(filled))]
+    below = "  \n".join([_legend(filled), *map(markdown, footnotes(filled))])  # two spaces: a new line
     return "\n".join([*lines, "", *markdown_rows(filled), "", below])
 
 
@@ -221,7 +223,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left:
     """The lines of a table, its first `left` columns to the left and the others to the right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(markdown(cell).replace("|", "\\|") for cell in cells) + " |"
 
     return [line(headings), "|" + left * "---|" + "---:|" * (len(headings) - left), *map(line, rows)]
 
@@ -234,7 +236,7 @@ def _latex(filled: Filled) -> str:
     """A tabular of booktabs in a table with a caption."""
 
     def escape(text: str) -> str:
-        return "".join(_LATEX.get(sign, sign) for sign in text)
+        return "".join(_LATEX.get(sign, sign) for sign in printable(" ".join(text.splitlines())))
 
     layout = _layout(filled)
     tops = [parts[0] for _, _, parts in layout]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import yaml  # type: ignore[import-untyped]
 
 from rga.errors import ConfigError
 from rga.paths import EXPERIMENTS
+from rga.printing import is_plain
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Table:
     """A table: its columns, its rows, and the Hydra overrides that all its runs share.
 
     `about` are headings of what is told of a row besides its results, such as a network's depth; `protocol` says how
-    the figures are taken. The runs that are recorded lie in `results/` beside the table.
+    the figures are taken. `main_seeds` are the seeds of the main rows by the scale's name, where a scale is so quick
+    that the rows to compare shall not hang on one seed. The runs that are recorded lie in `results/` beside the table.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Table:
     folder: Path = EXPERIMENTS
     kind: str = "table"  # or "figure", whose rows are drawn
     network: str | None = None  # of which the rows' names speak: with another one, that is told
+    main_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -125,7 +128,7 @@ def load(name: str, folder: Path = EXPERIMENTS, kind: str = "table") -> Table:
 
 
 def _table(name: str, content: Any, folder: Path) -> Table:
-    optional = {"overrides", "about", "protocol", "ours", "network"}
+    optional = {"overrides", "about", "protocol", "ours", "network", "main_seeds"}
     found = _fields(content, "the table", {"title", "source", "columns", "rows"}, optional)
     ours = found.get("ours") is True
     columns = tuple(_column(item, f"column {number}", ours) for number, item in enumerate(_list(found, "columns"), 1))
@@ -138,8 +141,8 @@ def _table(name: str, content: Any, folder: Path) -> Table:
     overrides = _strings(found.get("overrides", []), "overrides")
     protocol = str(found["protocol"]) if "protocol" in found else None
     network = str(found["network"]) if "network" in found else None
-    texts = str(found["title"]), str(found["source"])
-    return Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network)
+    texts, seeds = (str(found["title"]), str(found["source"])), _seeds(found.get("main_seeds", {}))
+    return Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network, main_seeds=seeds)
 
 
 def _column(content: Any, where: str, ours: bool) -> Column:
@@ -169,6 +172,14 @@ def _row(content: Any, where: str, width: int | None, headings: tuple[str, ...])
     note = str(found["note"]) if "note" in found else None
     group = str(found["group"]) if "group" in found else None
     return Row(str(found["name"]), overrides, paper, about, note, found.get("main") is True, group)
+
+
+def _seeds(content: Any) -> dict[str, tuple[int, ...]]:
+    if not isinstance(content, dict) or not all(
+        isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds) for seeds in content.values()
+    ):
+        raise ConfigError(f"main_seeds is a mapping of scales to seeds, such as {{demo: [0, 1]}}, not {content!r}")
+    return {str(scale): tuple(seeds) for scale, seeds in content.items()}
 
 
 def _numbers(content: Any, where: str, width: int) -> tuple[float | None, ...]:
@@ -202,7 +213,26 @@ def _texts(content: Any, where: str) -> tuple[str, ...]:
     return tuple(map(str, content))
 
 
+def is_plain_override(override: Any) -> bool:
+    """Whether an override only chooses and sets values, as those of tables do.
+
+    A table, or a record of one, may be anybody's: it names no components, nothing of Hydra's own (which reads configs
+    from where `hydra.searchpath` says), and nothing that would read the environment.
+    """
+    if not isinstance(override, str) or not is_plain(override) or re.search(r"\b_[a-z]+_\b|\$\{|[`<]", override):
+        return False
+    key, _, value = override.partition("=")
+    chooses = "." not in key  # a file of a group, which lies in the group's folder
+    return (
+        re.fullmatch(r"[+~]{0,2}[A-Za-z][\w./@-]*", key) is not None
+        and not key.lstrip("+~").startswith("hydra")
+        and not (chooses and (".." in value or value.startswith("/")))
+    )
+
+
 def _strings(content: Any, where: str) -> tuple[str, ...]:
     if not isinstance(content, list) or not all(isinstance(item, str) and "=" in item for item in content):
         raise ConfigError(f"{where}: a list of Hydra overrides such as [attention=rga_sc], not {content!r}")
+    if refused := [item for item in content if not is_plain_override(item)]:
+        raise ConfigError(f"{where}: {refused[0]!r} is not taken from a table, which chooses and sets values only")
     return tuple(content)

@@ -6,8 +6,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.errors import ConfigError
 from rga.losses import BatchHardTriplet
 from rga.metrics import RetrievalMetrics
+from rga.metrics.ranking import NotFiniteError
 from rga.tasks.task import Task
 
 
@@ -98,5 +100,11 @@ class ReID(Task):
         for metric, prefix in ((self.after_bn, "" if named else "post_bn/"), (self.before_bn, "pre_bn/" * named)):
             metric.rerank = self.rerank and not prefix
             metric.gallery_draws = self.trainer.datamodule.gallery_draws  # type: ignore[attr-defined]
-            self.log_dict({prefix + name: value for name, value in metric.compute().items()}, rank_zero_only=True)
+            try:
+                figures = metric.compute()
+            except NotFiniteError as error:
+                raise ConfigError(
+                    f"{error}: the weights are damaged, or too large for trainer.precision={self.trainer.precision}"
+                ) from error
+            self.log_dict({prefix + name: value for name, value in figures.items()}, rank_zero_only=True)
             metric.reset()

@@ -9,6 +9,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from rga.errors import ConfigError
+
 
 class Task(pl.LightningModule):
     """A backbone with attention, and what the configs say about training it.
@@ -74,9 +76,14 @@ class Task(pl.LightningModule):
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 groups[self.attention_lr != 1 and "attention" in name.split(".")].append(parameter)
-        optimizer = self.optimizer([{"params": group} for group in groups if group])
         factors = [self._factor, lambda step: self.attention_lr * self._factor(step)]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors[: len(optimizer.param_groups)])
+        what = "recipe.optimizer"
+        try:
+            optimizer = self.optimizer([{"params": group} for group in groups if group])
+            what = "recipe.schedule"
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors[: len(optimizer.param_groups)])
+        except (TypeError, ValueError) as error:  # an option that it does not have, or not with this value
+            raise ConfigError(f"{what}: {error}") from error
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def _factor(self, step: int) -> float:

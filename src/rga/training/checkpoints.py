@@ -1,8 +1,5 @@
 """Checkpoints that a kill at any moment cannot damage, and that never hold a diverged network."""
 
-import errno
-import os
-import pickle
 import re
 import time
 from datetime import timedelta
@@ -15,10 +12,16 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
+from rga.backbones.weights import read_checkpoint
 from rga.errors import ConfigError
 from rga.files import atomic_file
 
 LAST = "last.ckpt"
+
+
+# What a run is resumed from.
+_NEEDED = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
+_ANEW = "Nothing is resumed from it: put a good copy in its place, or remove it, and the run begins anew"
 
 
 class DivergedError(RuntimeError):
@@ -29,10 +32,6 @@ class UnfinishedError(RuntimeError):
     """A run ended before its last epoch; the same command resumes it."""
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read or written; the message says which, and what to do."""
-
-
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the old checkpoint, syncs, renames.
 
@@ -41,27 +40,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises CheckpointError: the disk is full, or the like; the earlier checkpoint is as it was."""
-        path = Path(path)
-        try:
-            with atomic_file(path) as file:  # the run is locked: no other process writes it
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # PyTorch hides the system's error in one of its own
-            kept = "the one before it is kept" if path.exists() else "there is none before it"
-            raise CheckpointError(
-                f"the checkpoint {path} could not be written: {_cause(error)}; {kept}. Once that is mended, the same "
-                "command resumes the run"
-            ) from error
+        with atomic_file(Path(path)) as file:  # the run is locked: no other process writes it
+            torch.save(checkpoint, file)
 
-    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Raises CheckpointError: it is damaged."""
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """A run's own checkpoint as data: tensors and plain containers, whatever Lightning asks for.
+
+        Raises:
+            ConfigError: it is damaged, or no checkpoint of a run.
+        """
         try:
-            return super().load_checkpoint(path, *args, **kwargs)
-        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise CheckpointError(
-                f"the checkpoint {path} is damaged ({str(error).partition(chr(10))[0]}). Put back a copy of it; or "
-                "remove it, and the same command begins the run anew"
-            ) from error
+            content = read_checkpoint(Path(path))
+        except ValueError as error:
+            raise ConfigError(f"{error}. {_ANEW}") from error
+        if not isinstance(content, dict) or (missing := _NEEDED - content.keys()):
+            lacks = f": it lacks {', '.join(sorted(missing))}" if isinstance(content, dict) else ""
+            raise ConfigError(f"{path} is no checkpoint of a run{lacks}. {_ANEW}")
+        return content
 
 
 class EpochCheckpoint(Checkpoint):
@@ -179,18 +174,6 @@ def message(trainer: pl.Trainer, what: str) -> str:
         f"{what} is not finite in epoch {trainer.current_epoch + 1} (step {trainer.global_step}). {left}; a finite run "
         "needs another recipe: a lower recipe.optimizer.lr, a longer warm-up, or trainer.precision=32-true."
     )
-
-
-def _cause(error: BaseException) -> str:
-    """What the system says, in an error or in those that it came from."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"the disk is full ({os.strerror(found.errno)})"
-        if isinstance(found, OSError) and found.strerror:
-            return found.strerror
-        found = found.__cause__ or found.__context__
-    return str(error).partition("\n")[0]
 
 
 def _floats(module: pl.LightningModule) -> list[Tensor]:

@@ -29,7 +29,8 @@ PRELOAD = (
     "rga.cli.app", "rga.training.loop", "hydra.main", "hydra._internal.utils", "hydra_plugins.rga_processes", "torch",
     "lightning.pytorch", "rga.training.checkpoints", "rga.training.loggers", "rga.training.monitor", "rga.network",
     "rga.training.provenance", "rga.training.speed", "rga.training.sync", "rga.tables.cells_of_run", "rga.attention",
-    "rga.backbones", "rga.data", "rga.heads", "rga.losses", "rga.metrics", "rga.tasks",
+    "rga.backbones", "rga.data.cifar.image_data", "rga.data.reid.reid_data", "rga.data.scenes.scene_data", "rga.heads",
+    "rga.losses", "rga.metrics", "rga.tasks",
 )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rga.files import expect_no_links_out
+from rga.printing import printable
 from rga.runs import Run
 from rga.runs.identity import processes
 from rga.training import engine
@@ -191,6 +193,7 @@ def _cores() -> int:
 def _start(job: Job, slot: _Slot) -> _Child:
     command, started = [*COMMAND, *job.overrides], time.monotonic()
     job.console.parent.mkdir(parents=True, exist_ok=True)
+    expect_no_links_out(job.console.parent)
     if _forks(job):
         return _Child(job, slot, slot.server.start(command, job.console), started)
     with job.console.open("ab") as console:
@@ -247,7 +250,7 @@ def _duration(seconds: float) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _stop(children: Sequence[_Child]) -> None:

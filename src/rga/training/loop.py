@@ -1,6 +1,5 @@
 """One run: compose -> build -> fit -> test -> record. Torch is imported only where there is something to do."""
 
-import errno
 import json
 import logging
 import math
@@ -13,9 +12,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from rga.errors import ConfigError, DiskFullError
+from rga.errors import ConfigError
+from rga.files import expect_no_links_out
 from rga.runs import RERUN, RESULT, Run
+from rga.runs.identity import weights_file
 from rga.runs.inputs import INPUTS, Index, Inputs, InputsError
+from rga.runs.kinds import expect_kinds
 from rga.runs.settings import explained, resolved
 from rga.training import engine
 from rga.training.signals import StoppedError, not_begun, stopping
@@ -33,11 +35,10 @@ def run(config: DictConfig) -> Any:
         ConfigError: choices that do not belong together, or an option that makes no sense.
         InputsError: the run was made of other data or other weights than are there now.
         UnfinishedError: it ended before its last epoch.
-        CheckpointError: its checkpoint is damaged, or cannot be written.
-        DiskFullError: another file cannot.
         StoppedError: a signal has ended it.
     """
     plain = resolved(config)
+    expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)
     if (this.folder / RERUN / RESULT).exists() and engine.rank() == 0 and not this.busy:
         with _claimed(this):
@@ -46,7 +47,7 @@ def run(config: DictConfig) -> Any:
     if result is not None and not plain["rerun"]:
         print(f"finished before: {this.folder}{compare_reused(this)}", file=sys.stderr)
     else:
-        with stopping(not_begun), _disk_full_said():
+        with stopping(not_begun):
             result = _execute(config, this)
     objective = plain["objective"]
     if objective is None or result is None:
@@ -56,36 +57,28 @@ def run(config: DictConfig) -> Any:
     return result["metrics"][objective]
 
 
-@contextmanager
-def _disk_full_said() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        file = error.filename or "what the run writes"
-        raise DiskFullError(
-            f"the disk is full ({error.strerror}): {file} could not be written. What was saved before is kept; once "
-            "there is room, the same command resumes the run"
-        ) from error
-
-
 def compare_reused(this: Run) -> str:
     """Compare what a finished run was made of with what is there now; gives what is to be said where that cannot be.
 
-    Synthetic data are a function of the config, which is the run's name.
+    Synthetic data are a function of the config, which is the run's name; a file of weights is compared all the same.
 
     Raises:
         InputsError: they are not the same.
     """
-    data = this.config["data"]
-    if data.get("demo") is not None or not (this.folder / INPUTS).exists():
+    if not (this.folder / INPUTS).exists():
         return ""
-    if not Path(data["root"]).exists():
-        return f" (not compared with its data: nothing is at {data['root']})"
-    index = _index(json.dumps({key: value for key, value in data.items() if key != "seed"}))
-    _inputs(this, index).check(this.folder)
-    return ""
+    data, weights = this.config["data"], (this.config.get("backbone") or {}).get("weights")
+    index, gone = None, []
+    if data.get("demo") is None:
+        if Path(data["root"]).exists():
+            index = _index(json.dumps({key: value for key, value in data.items() if key != "seed"}))
+        else:
+            gone.append(f"its data: nothing is at {data['root']}")
+    if weights_file(weights) is not None and not Path(str(weights)).expanduser().exists():
+        gone.append(f"its weights: nothing is at {weights}")
+        weights = None
+    Inputs.of({"backbone": {"weights": weights}}, index).check(this.folder)
+    return f" (not compared with {'; nor with '.join(gone)})" if gone else ""
 
 
 @lru_cache(maxsize=4)  # the finished runs of a sweep are of few data sets
@@ -101,7 +94,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     import lightning.pytorch as pl
     from hydra.utils import instantiate
 
-    from rga.network import build, make
+    from rga.network import build
     from rga.tables.cells_of_run import cells_of
     from rga.training import world
     from rga.training.checkpoints import (
@@ -127,7 +120,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     workplace = this.workplace
     monitor = Monitor(config.trainer.log_every_n_steps)
     checkpoint = EpochCheckpoint(workplace, own["checkpoint_minutes"])
-    trainer: pl.Trainer = make(
+    trainer: pl.Trainer = _made(
+        "trainer",
         settings,
         max_epochs=config.recipe.epochs,
         default_root_dir=str(workplace / "lightning"),  # where Lightning would look for checkpoints of its own kind
@@ -151,7 +145,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     _refuse_sweep_of_processes(trainer)
     world.expect_one_world(trainer, given)
     _refuse_processes_instead_of_gpus(trainer, config.trainer)
-    data = make(config.data)
+    data = _made("data", config.data)
     data.expect_shares(trainer.world_size, trainer.num_nodes)
     first, last = trainer.is_global_zero, workplace / LAST
 
@@ -179,7 +173,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         inputs = world.together(trainer, prepare)
         hosts = world.expect_one_disk(trainer, workplace, inputs.summary if first and inputs else elsewhere)
         network, channels = build(config.backbone, config.attention, config.data.size)
-        task = make(
+        task = _made(
+            "task",
             config.task,
             network=network,
             channels=channels,
@@ -226,6 +221,7 @@ def _claimed(this: Run) -> Iterator[None]:
     """Hold the run's folder, in which what a killed process has begun at its very end is completed."""
     with this.lock():
         this.settle()
+        expect_no_links_out(this.workplace)
         yield
 
 
@@ -272,6 +268,15 @@ def _expect_same(inputs: Inputs, last: Path, rerun: bool) -> None:
             raise
         log.info("%s is of other inputs: the run is begun anew", last)
         last.unlink()
+
+
+def _made(group: str, node: Any, **parts: Any) -> Any:
+    from rga.network import make
+
+    try:
+        return make(node, **parts)
+    except ConfigError as error:
+        raise ConfigError(f"{group}: {error}") from error
 
 
 def _inputs(this: Run, index: Index) -> Inputs:

@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +7,9 @@ import pytest
 from PIL import Image
 
 from rga.data.base import cameras, identities
-from rga.data.demo import writers
-from rga.data.reid import market1501
+from rga.data.demo import cuhk03_mat, writers
+from rga.data.marker import MARKER
+from rga.data.reid import cuhk03, market1501
 from rga.errors import DataError
 
 SMALL = {"identities": 3, "test_identities": 2, "images": 2, "distractors": 2, "junk": 1}
@@ -71,3 +74,57 @@ def test_foreign_folders_are_not_touched(tmp_path: Path) -> None:
 def test_wrong_numbers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         writers.write_market1501(tmp_path / "set", identities=0)
+
+
+def test_what_was_not_drawn_is_not_replaced(tmp_path: Path) -> None:
+    """Somebody's own files in a folder of demo data, new ones or in the place of drawn ones, however deep."""
+    root, other = tmp_path / "set", SMALL | {"identities": 4}
+    for name in ("notes.txt", "query/0001_c1s1_000001_00.jpg", "mine/deep/a.jpg"):
+        writers.write_market1501(root, **SMALL)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"mine")
+        before = contents(root)
+        with pytest.raises(DataError, match=rf"1 files that were not drawn, or have changed since: {name}\."):
+            writers.write_market1501(root, **other)
+        assert contents(root) == before
+        assert [path.name for path in tmp_path.iterdir()] == ["set"]
+        shutil.rmtree(root)
+    drawn = writers.write_market1501(root, **SMALL)
+    first = next((drawn / "query").iterdir())
+    first.write_bytes(first.read_bytes() + b"!")
+    with pytest.raises(DataError, match=f"have changed since: query/{first.name}"):
+        writers.write_market1501(root, **other)
+    first.unlink()  # nothing of anybody's is lost
+    (root / ".DS_Store").touch()
+    writers.write_market1501(root, **other)
+    assert identities(market1501.read(root).train) == [1, 2, 3, 4]
+
+
+def test_a_link_and_an_earlier_version(tmp_path: Path) -> None:
+    root = writers.write_market1501(tmp_path / "set", **SMALL)
+    (tmp_path / "elsewhere").mkdir()
+    (root / "mine").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="were not drawn, or have changed since: mine"):
+        writers.write_market1501(root, **(SMALL | {"identities": 4}))
+    (root / "mine").unlink()
+    marker = json.loads((root / MARKER).read_text())
+    del marker["files"]
+    (root / MARKER).write_text(json.dumps(marker))
+    assert writers.write_market1501(root, **SMALL) == root
+    with pytest.raises(DataError, match="of an earlier version"):
+        writers.write_market1501(root, **(SMALL | {"identities": 4}))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match="something else than demo data"):
+        writers.write_market1501(tmp_path / "file", **SMALL)
+
+
+def test_what_a_reader_extracts_is_of_the_set(tmp_path: Path) -> None:
+    options = {"identities": 3, "test_identities": 2, "images": 2}
+    root = cuhk03_mat.write(tmp_path / "cuhk03", **options)
+    cuhk03.read(root, "labeled")
+    cuhk03_mat.write(root, **options, seed=1)
+    assert not (root / "images_labeled").exists()
+    cuhk03.read(root, "labeled")
+    (root / "images_labeled" / "mine.png").touch()
+    with pytest.raises(DataError, match=r"have changed since: images_labeled/mine.png"):
+        cuhk03_mat.write(root, **options)

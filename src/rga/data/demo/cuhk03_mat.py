@@ -9,7 +9,7 @@ from rga.data import marker
 from rga.data.demo import pedestrians
 from rga.data.demo.person import Random, person
 from rga.data.progress import watched
-from rga.data.reid import cuhk03, cuhk03_lists, cuhk03_raw
+from rga.data.reid import cuhk03, cuhk03_extract, cuhk03_lists, cuhk03_raw
 from rga.data.reid.cuhk03_lists import KINDS, PARTS, Lists
 
 _VERSION = 1  # raise it when the drawings change
@@ -39,7 +39,18 @@ def write(root: str | Path, *, identities: int = 60, test_identities: int = 40, 
                "images": images, "seed": seed}  # fmt: skip
     if min(identities, test_identities) < 1 or not 2 <= images <= 4:
         raise ValueError(f"identities and test_identities are at least 1, images is 2 to 4: {options}")
-    return marker.write(root, options, lambda folder: _write(folder, identities, test_identities, images, seed))
+    return marker.write(
+        root, options, lambda folder: _write(folder, identities, test_identities, images, seed), _extracted
+    )
+
+
+def _extracted(folder: Path) -> list[str]:
+    """The pictures that the reader will make of `cuhk-03.mat`."""
+    return [
+        f"{cuhk03_extract.folder_name(kind)}/{name}"
+        for kind in KINDS
+        for name in cuhk03_lists.read(folder / cuhk03_lists.file_name(kind), kind).names
+    ]
 
 
 def _write(folder: Path, train: int, test: int, images: int, seed: int) -> dict[str, tuple[int, int, int]]:
