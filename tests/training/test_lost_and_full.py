@@ -36,9 +36,8 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         finally:
             raise RuntimeError("unexpected pos 3202240 vs 3202134")
 
-    with pytest.raises(RuntimeError, match="unexpected pos") as raised:
-        make(folder / "full", at=At(1, 0, lambda: monkeypatch.setattr(torch, "save", half)))
-    monkeypatch.undo()
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="unexpected pos") as raised:
+        make(folder / "full", at=At(1, 0, lambda: patched.setattr(torch, "save", half)))
     (last,) = (folder / "full").glob("*/*/last.ckpt")
     line = told(raised.value)
     assert line is not None
