@@ -49,7 +49,7 @@ def whole(folder: Path) -> tuple[Any, Any]:
     return what_counts(only_result(folder / "whole"))
 
 
-def submit(folder: Path, name: str, *overrides: str, epoch: int = 0, end: str = "true", tasks: int = 1) -> str:
+def submit(folder: Path, name: str, *overrides: str, epoch: int = 0, end: str = "", tasks: int = 1) -> str:
     """Send `rga train` to the queue, to be disturbed in an epoch by a command; gives the job's number."""
     paths = [f"paths.runs={folder / name}", f"paths.data={folder / 'data'}"]
     program = [sys.executable, str(DISTURBED), "0", str(epoch), str(folder / f"{name}.done"), end]

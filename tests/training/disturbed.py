@@ -20,7 +20,7 @@ from training.inside import At, disturb
 
 
 def act() -> None:
-    if rank() != int(disturbing):
+    if not command or rank() != int(disturbing):
         return
     try:
         Path(marker).touch(exist_ok=False)

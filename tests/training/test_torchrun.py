@@ -29,7 +29,7 @@ def port() -> int:
 
 
 def agent(
-    place: int, node: int, folder: Path, name: str, *overrides: str, runs: str = "", epoch: int = 0, end: str = "true"
+    place: int, node: int, folder: Path, name: str, *overrides: str, runs: str = "", epoch: int = 0, end: str = ""
 ) -> subprocess.Popen[str]:
     """What torchrun is on one machine, in a group of its own; the first machine's runs at `place`."""
     paths = [f"paths.runs={folder / (runs or name)}", f"paths.data={folder / 'data'}"]
