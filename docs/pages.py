@@ -14,6 +14,7 @@ OUTSIDE = {  # of the repository: their place in the site
     "RESULTS.md": "RESULTS.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
+    "SECURITY.md": "SECURITY.md",
 }
 CURVES = "experiments/results/curves"  # shown by RESULTS.md
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s:#]+)(#[^)\s]*)?\)")

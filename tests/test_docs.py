@@ -43,7 +43,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> Iterator[list[str]]:
     """The words of each `rga ...`, without variables before it and comments behind it."""
     for block in blocks(page, "console"):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", "").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True) if line.startswith("$ ") else []
             for name in ("rga", ".venv/bin/rga"):
                 if name in words[:2] or words[:1] == [name]:
@@ -86,7 +86,7 @@ def test_the_command_line_understands(words: list[str], own_configs: Path) -> No
     overrides = [word for word in parsed.params.get("overrides") or [] if "=" in word]
     if name == "train":
         train(list(rest), own_configs)
-    elif name == "table" and parsed.params["name"] == "attention":
+    elif name == "cost":
         zoo(overrides)
     elif name in ("table", "figure") and (of := parsed.params.get("name") or parsed.params.get("number")):
         own_block = [word for word in overrides if name == "figure" and word.startswith("attention=")]

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rga.errors import ConfigError, DataError
 from rga.runs import Run
 from rga.runs.inputs import InputsError
-from rga.training.launcher import Busy, Job, Outcome, plan, run_jobs
+from rga.training.launcher import Busy, Job, Outcome, run_jobs, slots_for
 from rga.training.loop import compare_reused
 
 # The sweep's own settings: a job has no use for them, and would sweep again.
@@ -39,15 +39,15 @@ class ProcessLauncher(Launcher):
     """Run every job of a sweep as `rga train OVERRIDES` in a process of its own, `jobs` at a time.
 
     Jobs whose result is there are not started (unless `rerun=true`), and jobs of the same fingerprint and seed run
-    once. What another process is `busy` with, such as the same sweep in another terminal, comes last: it is waited for,
-    skipped, or counted as failed. A failed job does not end the sweep: the failures are listed at the end. The value of
-    a job, for sweepers that search, is the metric that the config's `objective` names, or all metrics.
+    once. What another process is making, such as the same sweep in another terminal, comes last; `busy` says what
+    becomes of it. A failed job does not end the sweep: the failures are listed at the end. The value of a job, for
+    sweepers that search, is the metric that the config's `objective` names, or all metrics.
     """
 
-    def __init__(self, jobs: int | Literal["auto"] = "auto", busy: Busy = "wait") -> None:
-        if busy not in get_args(Busy):
-            raise ConfigError(f"hydra.launcher.busy={busy}: expected {', '.join(get_args(Busy))}")
-        self.jobs, self.busy = jobs, busy
+    def __init__(self, jobs: int | Literal["auto"] = "auto", busy: str = "wait") -> None:
+        if busy not in list(Busy):
+            raise ConfigError(f"hydra.launcher.busy={busy}: expected {', '.join(Busy)}")
+        self.jobs, self.busy = jobs, Busy(busy)
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None
 
@@ -67,9 +67,8 @@ class ProcessLauncher(Launcher):
         outcomes = {folder: outcome for folder, job in finished.items() if (outcome := _reused(job))}
         if pending:
             todo = list(pending.values())
-            outcomes |= {
-                outcome.job.run.folder: outcome for outcome in run_jobs(todo, plan(self.jobs, todo), self.busy)
-            }
+            ended = run_jobs(todo, slots_for(self.jobs, todo), busy=self.busy)
+            outcomes |= {outcome.job.run.folder: outcome for outcome in ended}
         done = len(finished.keys() - outcomes.keys())
         if done:
             print(f"{done} {'run was' if done == 1 else 'runs were'} finished before", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`rga table attention`: figures against closed forms, and what is printed of them. Times are never asserted."""
+"""`rga cost`: figures against closed forms, and what is printed of them. Times are never asserted."""
 
 import csv
 import json
@@ -154,7 +154,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def printed(*arguments: str) -> str:
-    done = CliRunner().invoke(app, ["table", "attention", "--rounds", "1", *DEMO, *arguments])
+    done = CliRunner().invoke(app, ["cost", "--rounds", "1", *DEMO, *arguments])
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -214,6 +214,4 @@ def test_usage() -> None:
     assert refused.exit_code == 2
     assert "--batch" in refused.output
     with pytest.raises(ConfigError, match="--device nowhere"):
-        CliRunner().invoke(
-            app, ["table", "attention", "--device", "nowhere", "attention=se", *DEMO], catch_exceptions=False
-        )
+        CliRunner().invoke(app, ["cost", "--device", "nowhere", "attention=se", *DEMO], catch_exceptions=False)

@@ -230,7 +230,9 @@ def test_images_of_ones_own(folder: Path, tmp_path: Path) -> None:
     for place in range(2):
         Image.new("RGB", (20, 50), (place * 100, 0, 0)).save(tmp_path / f"{place}.jpg")
     filled, attention = drawn(folder)
-    said = figure(filled, tmp_path / "out.png", Shown(attention), tmp_path)
+    with pytest.raises(DataError, match="it would be taken for an image there the next time"):
+        figure(filled, tmp_path / "out.png", Shown(attention), tmp_path)
+    said = figure(filled, folder / "out.png", Shown(attention), tmp_path)
     assert [line.partition(":")[0] for line in said[1:]] == ["(a) Baseline", "(a) RGA-SC", "(b) RGA-SC"]
     with pytest.raises(DataError, match="nowhere"):
         figure(filled, tmp_path / "out.png", Shown(attention), tmp_path / "nowhere")

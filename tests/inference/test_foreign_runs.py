@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from rga.cli import app
+from rga.cli.app import app
 from rga.errors import ConfigError
 from rga.inference.evaluation import evaluate
 from rga.inference.trained import load

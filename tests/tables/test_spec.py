@@ -82,7 +82,6 @@ def test_an_unknown_table_is_answered_with_those_there_are(tmp_path: Path) -> No
 def test_there_are_the_papers_tables_and_our_own() -> None:
     own = ["cifar_short", "gate_init", "more_steps", "ratios", "which_stage", "zoo"]
     assert available() == [*map(str, range(1, 8)), *own]
-    assert "attention" not in available(), "`rga table attention` is another table"
     for name in available():
         table = load(name)
         assert (name in own) == (not table.title.startswith(f"Table {name}: ")), "only the paper's are called Table N"

@@ -17,7 +17,7 @@ import rga.training.forkserver
 import rga.training.launcher
 from rga.runs import FolderBusyError, Run, find_results
 from rga.runs.compose import compose
-from rga.training.launcher import Job, plan, run_jobs
+from rga.training.launcher import Job, run_jobs, slots_for
 
 FAKE = Path(__file__).parents[1] / "tables" / "fake_train.py"
 
@@ -130,15 +130,15 @@ def test_cores_are_shared(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rga.training.launcher, "_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     jobs = [job(conf, f"attention={name}") for name in ("none", "rga_s", "rga_c")]
-    assert plan("auto", jobs) == [{}]
-    assert plan(2, jobs) == 2 * [{"OMP_NUM_THREADS": "4"}]
-    assert plan(20, jobs) == 3 * [{"OMP_NUM_THREADS": "2"}]
+    assert slots_for("auto", jobs) == [{}]
+    assert slots_for(2, jobs) == 2 * [{"OMP_NUM_THREADS": "4"}]
+    assert slots_for(20, jobs) == 3 * [{"OMP_NUM_THREADS": "2"}]
     demo = [job(conf, f"attention={name}", "scale=demo") for name in ("none", "rga_s", "rga_c")]
-    assert plan("auto", demo) == 3 * [{"OMP_NUM_THREADS": "2"}]
+    assert slots_for("auto", demo) == 3 * [{"OMP_NUM_THREADS": "2"}]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert plan(2, jobs) == [{}, {}]
+    assert slots_for(2, jobs) == [{}, {}]
     with pytest.raises(ValueError, match=r"jobs=0"):
-        plan(0, jobs)
+        slots_for(0, jobs)
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_gpus_are_dealt_out(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c")
     todo = [job(conf, "trainer.accelerator=auto", f"trainer.devices={devices}", f"seed={seed}") for seed in range(5)]
-    assert plan(jobs, todo) == [{"CUDA_VISIBLE_DEVICES": gpus} for gpus in expected]
+    assert slots_for(jobs, todo) == [{"CUDA_VISIBLE_DEVICES": gpus} for gpus in expected]
     on_cpu = [job(conf, f"trainer.devices={devices}")]
-    assert plan("auto", on_cpu) == [{}]
+    assert slots_for("auto", on_cpu) == [{}]
 
 
 def test_a_machine_without_gpus(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert plan("auto", [job(conf, "trainer.accelerator=auto")]) == [{}]
+    assert slots_for("auto", [job(conf, "trainer.accelerator=auto")]) == [{}]
 
 
 def test_several_at_a_time_with_their_environment(conf: Path) -> None:

@@ -1,4 +1,4 @@
-"""`rga table attention`: what every block of conf/attention costs, beside the accuracy of the runs there are."""
+"""`rga cost`: what every block of conf/attention costs, beside the accuracy of the runs there are."""
 
 import json
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rga.cli import plain_warnings, say, weights_commands
+from rga.cli import plain_warnings, plan_commands, say, weights_commands
 from rga.cli.data_commands import app as data
 from rga.cli.problems import debugging, take_debug, tell, told
 
@@ -42,6 +42,7 @@ app = typer.Typer(
     cls=Commands,
     help="Relation-Aware Global Attention: the paper's tables from one command.",
     epilog="With --debug every command shows the traceback of an error.",
+    rich_markup_mode=None,  # importing rich would take as long as all the rest of the help
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -183,7 +184,7 @@ def _argv(argv: list[str]) -> Iterator[None]:
 def table(
     name: Annotated[
         str | None,
-        typer.Argument(help="1 to 7: the paper's; a name: one of our own; attention: what each block costs."),
+        typer.Argument(help="1 to 7: the paper's; a name: one of our own."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -194,52 +195,66 @@ def table(
     commands: Annotated[
         bool, typer.Option("--commands", help="List the commands that fill the empty cells (stderr, but for text).")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="attention: cpu, cuda, cuda:1, ... [cpu]")] = None,
-    batch: Annotated[int | None, typer.Option(help="attention: images at once [2, on a GPU 64]", min=1)] = None,
-    rounds: Annotated[int | None, typer.Option(help="attention: how often everything is timed [5]", min=1)] = None,
 ) -> None:
     """Print a table with the results there are: one of the paper's, or of our own. Without a name, list them all.
 
     Without a seed, all seeds that were run count, and an empty cell asks for the config's own seed; seed=0,1,2 asks
     for, and counts, just these.
-
-    rga table attention measures what every block of conf/attention costs, beside the results there are;
-    attention=none,se,rga_sc chooses among the blocks.
     """
     from rga.tables import load
     from rga.tables.render import render
 
     asked = overrides or []
-    options: dict[str, Any] = {"device": device, "batch": batch, "rounds": rounds}
-    measuring = {option: value for option, value in options.items() if value is not None}
     if name is None or "=" in name:
-        if name or run or commands or measuring or format != Format.text:
+        if name or run or commands or format != Format.text:
             raise typer.BadParameter("of which table? rga table alone lists them")
         from rga.tables.listing import listing
 
         with plain_warnings():
             say(listing())
         return
-    if name == "attention":
-        from rga.tables.zoo import zoo
-
-        spec, asked = zoo(asked)
-    elif measuring:
-        raise typer.BadParameter(f"only rga table attention measures and takes --{', --'.join(measuring)}")
-    else:
-        spec = load(name)
     with plain_warnings():
-        filled, failures = _filled(spec, asked, run)
-        if name == "attention":
-            from rga.bench.cost_table import cost_table
-
-            say(cost_table(filled, format.value, **measuring))
-        else:
-            say(render(filled, format.value))
+        filled, failures = _filled(load(name), asked, run)
+        say(render(filled, format.value))
     if commands:
-        missing = [entry.command for _, _, entry in filled.missing()]
-        say("\n".join(["", *(missing or ["every cell that can be run has its runs"])]), err=format != Format.text)
+        _say_commands(filled, format)
     _exit_with(failures)
+
+
+@app.command()
+def cost(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hydra overrides: attention=none,se,rga_sc backbone=... data.size=[128,64] scale=demo"),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Make the runs that are missing first.")] = False,
+    format: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.text,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="List the commands of the runs that are missing (stderr, but for text).")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [cpu]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images at once [2, on a GPU 64]", min=1)] = None,
+    rounds: Annotated[int | None, typer.Option(help="How often everything is timed [5]", min=1)] = None,
+) -> None:
+    """Measure what every block of conf/attention costs in a network, beside the accuracy of the runs there are.
+
+    attention=none,se,rga_sc chooses among the blocks; the bare network is always there.
+    """
+    from rga.bench.cost_table import cost_table
+    from rga.tables.zoo import zoo
+
+    options: dict[str, Any] = {"device": device, "batch": batch, "rounds": rounds}
+    with plain_warnings():
+        filled, failures = _filled(*zoo(overrides or []), run)
+        say(cost_table(filled, format.value, **{key: value for key, value in options.items() if value is not None}))
+    if commands:
+        _say_commands(filled, format)
+    _exit_with(failures)
+
+
+def _say_commands(filled: "Filled", format: Format) -> None:
+    missing = [entry.command for _, _, entry in filled.missing()]
+    say("\n".join(["", *(missing or ["every cell that can be run has its runs"])]), err=format != Format.text)
 
 
 def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "all") -> tuple["Filled", list[str]]:
@@ -334,6 +349,9 @@ app.command("test")(weights_commands.evaluate)
 app.command()(weights_commands.extract)
 app.command()(weights_commands.search)
 app.command()(weights_commands.predict)
+app.command()(plan_commands.plan)
+app.command()(plan_commands.work)
+app.command()(plan_commands.status)
 
 
 @app.command(context_settings=_PASS_ON)

@@ -1,4 +1,4 @@
-"""Retrieval metrics: a pure function on features, and a torchmetrics class around it."""
+"""Metrics of retrieval, pure functions on features and a torchmetrics class around them, and of segmentation."""
 
 from rga.metrics.iou import intersection_over_union
 from rga.metrics.ranking import RankingResult, evaluate_distances, evaluate_ranking

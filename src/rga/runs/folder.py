@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rga.files import expect_no_links_out, write_atomically
 from rga.printing import is_plain
@@ -23,7 +23,8 @@ from rga.runs.identity import VERSION, fingerprint
 
 RESULT = "result.json"
 RERUN = "rerun"
-_TRIES = 5  # of locking a folder: who looks whether it is busy holds it for a moment
+LOCK = ".lock"
+_ATTEMPTS = 3
 
 
 class FolderBusyError(RuntimeError):
@@ -56,14 +57,7 @@ class Run:
     @property
     def busy(self) -> bool:
         """Whether a process is working in the run's folder."""
-        try:
-            with (self.folder / ".lock").open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # nobody has been there, or a file system without locks
-            pass
-        return False
+        return is_locked(self.folder)
 
     @property
     def workplace(self) -> Path:
@@ -110,7 +104,7 @@ class Run:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
     """Hold a folder to write in it. Freed by the system when the process dies.
 
     Raises:
@@ -119,19 +113,38 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     expect_no_links_out(folder)
-    with (folder / ".lock").open("w") as file:
-        for last in [False] * (_TRIES - 1) + [True]:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if last:
-                    raise FolderBusyError(f"another process is working in {folder}") from None
-                time.sleep(0.05)
-            except OSError as error:  # some network file systems have no locks
-                warnings.warn(f"{folder} cannot be locked: {error}", stacklevel=3)
-                break
+    with (folder / name).open("w") as file:
+        try:
+            _hold(file)
+        except BlockingIOError:
+            raise FolderBusyError(f"another process is working in {folder}") from None
+        except OSError as error:  # some network file systems have no locks
+            warnings.warn(f"{folder} cannot be locked: {error}", stacklevel=3)
         yield
+
+
+def is_locked(folder: Path, name: str = LOCK) -> bool:
+    """Whether a process holds a folder."""
+    try:
+        with (folder / name).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for a moment, which `_hold` waits for
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _hold(file: IO[str]) -> None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+            time.sleep(0.05)  # somebody may only have looked
+        else:
+            return
 
 
 def read_result(path: Path) -> dict[str, Any] | None:

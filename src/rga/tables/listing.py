@@ -19,7 +19,7 @@ from rga.tables.spec import Table, available, load
 
 _LEGEND = """\
 filled: for how many of its configs there is a finished run, of any seed; here, recorded: where the runs are
-rga table NAME prints a table, rga table NAME --run makes the runs that are missing"""
+rga table NAME prints a table, rga table NAME --run makes the runs that are missing; rga cost measures the blocks"""
 
 
 def listing(experiments: Path = EXPERIMENTS, conf: Path = CONF) -> str:
@@ -33,7 +33,6 @@ def listing(experiments: Path = EXPERIMENTS, conf: Path = CONF) -> str:
         records = read_records(spec.results)
         for setting in sorted({record.overrides for record in records if record.table == spec.name} - {()}):
             table.add_row(*map(Text, ("", *_counts(spec, setting, conf), f"with {' '.join(setting)}")))
-    table.add_row("attention", "", "", "", "What each block of conf/attention costs, measured when it is asked for")
     console = Console(file=io.StringIO(), width=1000, color_system=None)
     console.print(table)
     assert isinstance(console.file, io.StringIO)

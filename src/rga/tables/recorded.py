@@ -116,7 +116,7 @@ def _parse(text: bytes, table: str | None, place: str) -> Record:
         raise ValueError(f"it has no {', '.join(missing)}")
     if line["table"] != table:
         raise ValueError(f"it is of table {line['table']}")
-    for key, kind in (("overrides", list), ("config", dict), ("curve", list)):
+    for key, kind in (("overrides", list), ("metrics", dict), ("config", dict), ("curve", list)):
         if not isinstance(line[key], kind):
             raise ValueError(f"its {key} is no {kind.__name__}")
     check_result(line)

@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,10 +33,15 @@ CONSOLE = "console.log"  # what a job prints, in its run's folder
 _DEMO_JOBS = 4  # at a time at scale=demo on a CPU: the networks are too small to use several cores well
 _PATIENCE = 5.0  # seconds between asking a process to end and ending it
 _LOOK = 1.0  # seconds between looks at what other processes are busy with
+_BUSY = "another process is making it"
 
-_BUSY = "another process is working on it"
 
-Busy = Literal["wait", "skip", "fail"]
+class Busy(StrEnum):
+    """What to do about runs that another process is making, once all else is done."""
+
+    wait = "wait"  # until they are finished; one that is given up is made here
+    skip = "skip"
+    fail = "fail"
 
 
 @dataclass(frozen=True)
@@ -77,42 +83,51 @@ class _Child:
     started: float
 
 
-def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]], busy: Busy = "wait") -> list[Outcome]:
+def run_jobs(
+    jobs: Iterable[Job],
+    slots: Sequence[Mapping[str, str]],
+    ended: Callable[[Outcome], None] | None = None,
+    busy: Busy = Busy.wait,
+) -> list[Outcome]:
     """Run every job in a process, `len(slots)` at a time; a slot is what its processes' environment gets added.
 
-    What another process is busy with, such as the same sweep in another terminal, is put off to the end; `busy` says
-    what is done with it then: it is waited for (and made here, should that process leave it unfinished), skipped, or
-    counted as failed.
+    A job is taken from `jobs` when there is a free slot for it, so they may be found on the way; `ended` hears of each
+    outcome. Those that another process is making, such as the same sweep in another terminal, come last, see `Busy`.
 
-    A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, SIGHUP, an
-    error), no process that it started is left behind.
+    A line on stderr tells of each job that has ended. However this function is left (a signal, an error), no process
+    that it started is left behind.
     """
     environments = [{**engine.alone(), "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
     places = [_Slot(environment, ForkServer(environment)) for environment in environments]
-    waiting, free = deque(jobs), deque(places)
+    total = len(jobs) if isinstance(jobs, Sized) else None
+    waiting, free = iter(jobs), deque(places)
     running: list[_Child] = []
-    aside: list[Job] = []
+    aside: list[Job] = []  # what others are making
     outcomes: list[Outcome] = []
     looked = time.monotonic()
 
     def end(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        _tell(outcome, len(outcomes), len(jobs))
+        _tell(outcome, len(outcomes), total)
+        if ended is not None:
+            ended(outcome)
 
     def where() -> str:
-        done = sum(not outcome.error for outcome in outcomes)
-        return f"with {done} of {len(jobs)} runs done; the same command makes the rest"
+        done = sum(outcome.error is None for outcome in outcomes)
+        return f"with {done}{f' of {total}' if total is not None else ''} runs done; the same command makes the rest"
 
-    _say(f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'} to do, {min(len(slots), len(jobs))} at a time")
+    if total is not None:
+        _say(f"{total} {'run' if total == 1 else 'runs'} to do, {min(len(slots), total)} at a time")
     with stopping(where):
         try:
-            while waiting or running or aside:
-                while waiting and free:
-                    job = waiting.popleft()
+            while True:
+                while free and (job := next(waiting, None)) is not None:
                     if job.run.busy:
                         aside.append(job)
                     else:
                         running.append(_start(job, free.popleft()))
+                if not running and not aside:
+                    break
                 time.sleep(0.05)
                 for child in [child for child in running if child.process.poll() is not None]:
                     _stop([child])  # what its DDP processes may have left
@@ -122,19 +137,21 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]], busy: Busy
                         aside.append(child.job)  # another process was faster
                     else:
                         end(_outcome(child))
-                if not aside or waiting or (running and not free) or time.monotonic() - looked < _LOOK:
+                if not free or time.monotonic() - looked < _LOOK:
                     continue
                 looked = time.monotonic()
                 for job in list(aside):
-                    if not job.run.busy:
-                        aside.remove(job)
-                        if _made(job):
-                            end(Outcome(job, 0.0, None))
-                        else:
-                            waiting.append(job)
-                    elif busy != "wait" and not running:
-                        aside.remove(job)
-                        end(Outcome(job, 0.0, _BUSY if busy == "fail" else None, skipped=busy == "skip"))
+                    if job.run.busy:
+                        if busy is Busy.wait or running:
+                            continue
+                        end(Outcome(job, 0.0, _BUSY if busy is Busy.fail else None, skipped=busy is Busy.skip))
+                    elif _made(job):
+                        end(Outcome(job, 0.0, None))
+                    elif free:
+                        running.append(_start(job, free.popleft()))
+                    else:
+                        continue
+                    aside.remove(job)
         finally:
             _stop(running)
             for place in places:
@@ -142,7 +159,7 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[Mapping[str, str]], busy: Busy
     return outcomes
 
 
-def plan(jobs: int | Literal["auto"], pending: Sequence[Job]) -> list[dict[str, str]]:
+def slots_for(jobs: int | Literal["auto"], pending: Sequence[Job]) -> list[dict[str, str]]:
     """Divide the machine: the environment of each of the processes that run at the same time.
 
     On GPUs a job gets as many as its `trainer.devices` says, one if that is `auto`; by default as many jobs run as the
@@ -237,10 +254,11 @@ def _last_line(path: Path) -> str:
     return telling[-1] if telling else "it printed nothing"
 
 
-def _tell(outcome: Outcome, done: int, total: int) -> None:
+def _tell(outcome: Outcome, done: int, total: int | None) -> None:
+    place, left = (f"{done}/{total}", f", {total - done} left") if total is not None else (str(done), "")
     ending = "" if outcome.error is None else f", FAILED: {outcome.error} (see {outcome.job.console})"
     ending = f", skipped: {_BUSY}" if outcome.skipped else ending
-    _say(f"[{done}/{total}] {outcome.job.label}: {_duration(outcome.seconds)}{ending}, {total - done} left")
+    _say(f"[{place}] {outcome.job.label}: {_duration(outcome.seconds)}{ending}{left}")
 
 
 def _duration(seconds: float) -> str:

@@ -109,6 +109,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
     from rga.training.provenance import provenance
     from rga.training.speed import tune
+    from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
 
     quiet()
@@ -120,6 +121,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     workplace = this.workplace
     monitor = Monitor(config.trainer.log_every_n_steps)
     checkpoint = EpochCheckpoint(workplace, own["checkpoint_minutes"])
+    state = StateFile(workplace, config.recipe.epochs)
     trainer: pl.Trainer = _made(
         "trainer",
         settings,
@@ -130,6 +132,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             EpochSeed(this.seed),
             StopWhenDiverged(config.trainer.log_every_n_steps),
             monitor,
+            state,
             StopInTime(time_limit(own["max_time"])),
             checkpoint,
             *([Progress(monitor)] if sys.stderr.isatty() else []),
@@ -148,6 +151,12 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     data = _made("data", config.data)
     data.expect_shares(trainer.world_size, trainer.num_nodes)
     first, last = trainer.is_global_zero, workplace / LAST
+    if not first:
+        state.folder = None
+
+    def claim() -> None:
+        held.enter_context(_claimed(this))
+        held.enter_context(state)
 
     def prepare() -> Inputs:
         data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
@@ -164,7 +173,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         held.enter_context(stopping(lambda: _where(trainer, checkpoint)))
         held.enter_context(_left_tidy(trainer))
         world.meet(trainer)
-        world.together(trainer, lambda: held.enter_context(_claimed(this)))
+        world.together(trainer, claim)
         log_to(workplace / "train.log" if first else None)
         log.info("run %s/%d in %s", this.fingerprint, this.seed, workplace)
         for line in explained() if first else ():
@@ -183,6 +192,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         )
         tune(network, trainer.strategy.root_device, **fast)
         cells = cells_of(this.config)
+        state.fills(cells)
         resumed = world.together(trainer, last.exists)
         if resumed is None:  # in a process that Lightning has started, after the first one had looked
             resumed = last.exists()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rga.data import check
 from rga.data.base import cameras, identities
 from rga.data.demo import cuhk03_mat, writers
 from rga.data.marker import MARKER
@@ -126,5 +127,7 @@ def test_what_a_reader_extracts_is_of_the_set(tmp_path: Path) -> None:
     assert not (root / "images_labeled").exists()
     cuhk03.read(root, "labeled")
     (root / "images_labeled" / "mine.png").touch()
+    said = "1 is left out (not named by cuhk03_new_protocol_config_labeled.mat): mine.png"
+    assert said in str(check("cuhk03_labeled", root))
     with pytest.raises(DataError, match=r"have changed since: images_labeled/mine.png"):
         cuhk03_mat.write(root, **options)

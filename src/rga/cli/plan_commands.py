@@ -1,0 +1,97 @@
+"""A whole reproduction: `rga plan`, `rga work` and `rga status`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rga.cli import plain_warnings, say
+
+if TYPE_CHECKING:
+    from rga.tables.plan import Plan
+
+
+class Busy(StrEnum):
+    wait = "wait"
+    skip = "skip"
+    fail = "fail"
+
+
+class Form(StrEnum):
+    text = "text"
+    json = "json"
+
+
+def plan(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="N ... [OVERRIDES]", help="Tables, and overrides as for rga table: seed=0,1,2"),
+    ],
+    out: Annotated[Path, typer.Option(help="The file of the plan.")] = Path("plan.jsonl"),
+) -> None:
+    """List the runs behind tables, each once, baselines first, with the hours that are known.
+
+    rga plan 1 2 3 4 5 6 7 seed=0,1,2
+    """
+    from rga.tables.plan import make_plan, write_plan
+
+    overrides = [word for word in words if "=" in word or word.startswith("~")]
+    tables = [word for word in words if word not in overrides]
+    if not tables:
+        raise typer.BadParameter("of which tables? such as rga plan 1 7")
+    with plain_warnings():
+        made = make_plan(tables, overrides)
+        write_plan(made, out)
+        say("\n".join([*made.summary(_finished(made)), f"written to {out}: rga work {out} makes them"]))
+
+
+def work(
+    file: Annotated[Path, typer.Argument(help="A plan, of rga plan.")],
+    jobs: Annotated[
+        int | None, typer.Option(help="How many runs at a time [as many as there are GPUs, on a CPU one]", min=1)
+    ] = None,
+    busy: Annotated[Busy, typer.Option(help="What to do about runs that another worker is making.")] = Busy.wait,
+) -> None:
+    """Make the runs of a plan that nobody else is making; start as many workers as there is room for.
+
+    Workers on any nodes that share the folder of runs share a plan. One that is ended loses nothing: its runs are
+    resumed by whichever worker comes to them.
+    """
+    from rga.tables.plan import read_plan
+    from rga.training import worker
+
+    with plain_warnings():
+        made = read_plan(file)
+        failed = worker.work(made, file, jobs=jobs, busy=worker.Busy(busy.value))
+        say("\n".join(made.summary(_finished(made))))
+    if failed:
+        say("\n".join([f"{len(failed)} failed; the same command tries them again:", *failed]), err=True)
+        raise typer.Exit(1)
+
+
+def status(
+    file: Annotated[Path | None, typer.Argument(help="A plan; without one, all runs there are.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="The folder of runs [that of the config, paths.runs]")] = None,
+    format: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.text,
+) -> None:
+    """Show what every run is doing: finished, running, interrupted, failed, stale or not begun."""
+    from rga.tables.plan import read_plan
+    from rga.tables.status import as_json, as_text, statuses
+
+    with plain_warnings():
+        made = read_plan(file) if file is not None else None
+        found = statuses(runs or _folder(made.overrides if made else ()), made)
+        say(as_json(found) if format is Form.json else as_text(found))
+
+
+def _finished(made: "Plan") -> list[str]:
+    from rga.tables.status import statuses
+
+    return [run.run for run in statuses(_folder(made.overrides), made) if run.state == "finished"]
+
+
+def _folder(overrides: tuple[str, ...]) -> Path:
+    from rga.runs.compose import compose
+
+    return Path(compose([line for line in overrides if line.startswith("paths.")])["paths"]["runs"])

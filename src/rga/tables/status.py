@@ -1,0 +1,138 @@
+"""What every run is doing: finished, running, interrupted, failed, stale or not begun. `rga status`. No torch."""
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from rga.runs import RESULT, fingerprint, is_locked, read_result
+from rga.runs.state import State, read_state
+from rga.tables.plan import Plan
+
+LAST = "last.ckpt"  # as `rga.training.checkpoints` names it
+_STATES = ("running", "failed", "interrupted", "not begun", "stale", "finished")
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run and what it is doing.
+
+    `state` is one of: finished; running (a process holds the folder); failed (a session ended with an error);
+    interrupted (it was ended, and resumes); not begun; stale (its name is none of its config's any more, or the plan
+    has its cells with other runs).
+    """
+
+    run: str  # FINGERPRINT/SEED
+    cells: tuple[str, ...]
+    state: str
+    number: int | None = None  # in the plan
+    epoch: int | None = None
+    epochs: int | None = None
+    checkpoint_minutes: float | None = None  # since the last checkpoint
+    seconds_per_epoch: float | None = None
+    hours_left: float | None = None
+    host: str | None = None
+    error: str | None = None
+
+
+def statuses(root: str | Path, plan: Plan | None = None) -> list[Status]:
+    """The runs of a plan and, below `root`, the others of the same cells; without a plan, all below `root`."""
+    root = Path(root)
+    here = sorted(
+        {path.parent for name in (RESULT, "state.json", LAST, "console.log") for path in root.glob(f"*/*/{name}")}
+    )
+    names = {f"{folder.parent.name}/{folder.name}": folder for folder in here}
+    if plan is None:
+        return [_status(name, folder, ()) for name, folder in names.items()]
+    found = [_status(run.name, root / run.name, run.cells, run.number) for run in plan.runs]
+    planned, cells = {run.name for run in plan.runs}, {cell for run in plan.runs for cell in run.cells}
+    for name, folder in names.items():
+        if name not in planned and (other := _status(name, folder, ())).cells and cells & {*other.cells}:
+            found.append(Status(**{**vars(other), "state": "stale"}))
+    return found
+
+
+def as_json(found: Sequence[Status]) -> str:
+    return json.dumps([asdict(status) for status in found], indent=1, ensure_ascii=False)
+
+
+def as_text(found: Sequence[Status]) -> str:
+    """A line for each run that is not finished, those that run first, and how many there are of each state."""
+    table = RichTable(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading, left in (
+        ("", False),
+        ("run", True),
+        ("state", True),
+        ("epoch", False),
+        ("left", False),
+        ("saved", False),
+        ("", True),
+    ):
+        table.add_column(Text(heading), justify="left" if left else "right", no_wrap=True)
+    shown = [status for status in found if status.state != "finished"]
+    for status in sorted(shown, key=lambda status: _STATES.index(status.state)):
+        table.add_row(*map(Text, _line(status)))
+    console = Console(file=io.StringIO(), width=1000, color_system=None)
+    if shown:
+        console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    body = [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
+    counts = ((sum(status.state == state for status in found), state) for state in _STATES)
+    total = ", ".join(f"{count} {state}" for count, state in counts if count)
+    return "\n".join([*body, *([""] if body else []), f"{len(found)} runs: {total}" if found else "no runs"])
+
+
+def _line(status: Status) -> tuple[str, ...]:
+    number = str(status.number) if status.number is not None else ""
+    epochs = f"{status.epoch}/{status.epochs}" if status.epoch is not None else ""
+    left = f"{status.hours_left:.1f} h" if status.hours_left is not None else ""
+    saved = f"{status.checkpoint_minutes:.0f} min ago" if status.checkpoint_minutes is not None else ""
+    about = "; ".join(status.cells[:1]) + (f" and {len(status.cells) - 1} more" if len(status.cells) > 1 else "")
+    where = f" on {status.host}" if status.state == "running" and status.host else ""
+    told = " | ".join(part for part in (about, status.error or "") if part)
+    return number, status.run, status.state + where, epochs, left, saved, told
+
+
+def _status(name: str, folder: Path, cells: Iterable[str], number: int | None = None) -> Status:
+    result, state = read_result(folder / RESULT), read_state(folder)
+    cells = tuple(cells) or _cells(result, state)
+    if result is not None:
+        fits = fingerprint(result.get("config") or {}) == result["fingerprint"]
+        return Status(name, cells, "finished" if fits else "stale", number)
+    saved = _minutes_since(folder / LAST)
+    if state is None:
+        running = folder.is_dir() and is_locked(folder)
+        begun = running or saved is not None
+        return Status(
+            name,
+            cells,
+            "running" if running else "interrupted" if begun else "not begun",
+            number,
+            checkpoint_minutes=saved,
+        )
+    kind = "running" if is_locked(folder) else "failed" if state.error else "interrupted"
+    pace = state.seconds_per_epoch
+    left = None if pace is None else round((state.epochs - state.epoch) * pace / 3600, 3)
+    error = state.error if kind == "failed" else None
+    return Status(name, cells, kind, number, state.epoch, state.epochs, saved, pace, left, state.host or None, error)
+
+
+def _cells(result: Mapping[str, Any] | None, state: State | None) -> tuple[str, ...]:
+    if result is not None:
+        return tuple(map(str, result.get("cells") or ()))
+    return state.cells if state is not None else ()
+
+
+def _minutes_since(path: Path) -> float | None:
+    try:
+        return round((datetime.now(UTC).timestamp() - path.stat().st_mtime) / 60, 1)
+    except OSError:
+        return None

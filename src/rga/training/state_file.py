@@ -1,0 +1,60 @@
+"""Keep `state.json` in a run's folder up to date, for `rga status`."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from rga.runs.state import State, read_state
+from rga.training.checkpoints import UnfinishedError
+from rga.training.signals import StoppedError
+
+
+class StateFile(Callback):
+    """Tells how far a run is after each epoch, and what has ended its session when that left no result.
+
+    Used as a context around the session and as a callback of its Trainer.
+
+    Args:
+        folder: the run's; None in a process that records nothing.
+        epochs: how many the run has.
+    """
+
+    def __init__(self, folder: Path | None, epochs: int) -> None:
+        self.folder, self.epochs = folder, epochs
+        before = read_state(folder) if folder is not None else None
+        self.state = State.begun(before.cells if before else (), epochs, before.epoch if before else 0)
+
+    def __enter__(self) -> "StateFile":
+        self._write()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, StoppedError | UnfinishedError):  # those are no failures
+            self.state = self.state.ended(error)
+            self._write()
+
+    def fills(self, cells: Sequence[str]) -> None:
+        """Say which cells of the tables the run fills."""
+        self.state = State.begun(tuple(cells), self.epochs, self.state.epoch)
+        self._write()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.state = State.begun(self.state.cells, self.epochs, trainer.current_epoch)
+        self._write()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.state = self.state.after(trainer.current_epoch + 1, time.monotonic() - self._started)
+        self._write()
+
+    def _write(self) -> None:
+        if self.folder is not None:
+            self.state.write(self.folder)

@@ -1,0 +1,195 @@
+"""Plans, workers and the status of runs: what is made once, by whom, and what is told of it."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import rga.training.forkserver
+import rga.training.launcher
+from rga.errors import ConfigError
+from rga.runs import Run, find_results, locked
+from rga.runs.compose import compose
+from rga.runs.state import State, read_state
+from rga.tables.plan import Plan, composed, make_plan, read_plan, write_plan
+from rga.tables.status import as_json, as_text, statuses
+from rga.training.worker import CLAIM, Busy, work
+
+TABLES = Path(__file__).parents[1] / "tables"
+
+
+@pytest.fixture
+def conf(small_conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    fake = (sys.executable, str(TABLES / "fake_train.py"), str(small_conf))
+    monkeypatch.setattr(rga.training.launcher, "COMMAND", fake)
+    monkeypatch.setattr(rga.training.forkserver, "PRELOAD", ())
+    monkeypatch.chdir(tmp_path)
+    return small_conf
+
+
+@pytest.fixture
+def plan(conf: Path) -> Plan:
+    return make_plan(["7"], ["seed=0,1"], conf, TABLES)
+
+
+def never() -> None:
+    raise AssertionError("it waited")
+
+
+def run_of(plan: Plan, number: int, conf: Path) -> Run:
+    return composed(plan.runs[number - 1], conf)
+
+
+def test_each_run_once_baselines_first(plan: Plan, conf: Path) -> None:
+    """Three rows of one column with two seeds are six runs, whatever metrics the column has."""
+    assert [run.number for run in plan.runs] == [1, 2, 3, 4, 5, 6]
+    assert [run.baseline for run in plan.runs] == [True, True, False, False, False, False]
+    assert plan.runs[0].cells == ("table 7: Baseline, Market1501",)
+    assert len({run.name for run in plan.runs}) == 6
+    twice = make_plan(["7", "7"], ["seed=0,1"], conf, TABLES)
+    assert twice == plan
+    assert "6 to do that nobody has run: hours unknown" in plan.summary()
+
+
+def test_hours_are_those_of_finished_runs(plan: Plan, conf: Path) -> None:
+    run_of(plan, 1, conf).write_result({"metrics": {"rank1": 0.5, "map": 0.25}, "duration_s": 7200, "device": "a CPU"})
+    again = make_plan(["7"], ["seed=0,1"], conf, TABLES)
+    assert [run.hours for run in again.runs] == [2.0, 2.0, None, None, None, None]
+    assert again.summary([again.runs[0].name])[:2] == [
+        "6 runs behind 6 cells of table 7; 1 finished",
+        "1 of the 5 to do: 2.0 hours, as on a CPU",
+    ]
+
+
+def test_a_plan_is_frozen(plan: Plan, conf: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plan.jsonl"
+    write_plan(plan, path)
+    write_plan(plan, path)
+    assert read_plan(path) == plan
+    with pytest.raises(ConfigError, match="another plan"):
+        write_plan(make_plan(["7"], ["seed=0"], conf, TABLES), path)
+    with pytest.raises(ConfigError, match="how it is run, rga work says"):
+        make_plan(["7"], ["hydra.launcher.jobs=2"], conf, TABLES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[:-1], r"holds 5 runs, its first line says 6"),
+        (lambda lines: lines[1:], "is no plan"),
+        (lambda lines: [*lines[:-1], "{"], r":7 is no line of a plan"),
+        (lambda lines: [*lines[:-1], lines[-1].replace('"seed=1"', '"hydra.run.dir=x"')], "no override of a run"),
+        (lambda lines: [*lines[:-1], lines[-1].replace('"name": "', '"name": "../')], "no run of a plan"),
+        (
+            lambda lines: [*lines[:-1], lines[-1].replace('"number": 6', '"number": "6"')],
+            "number missing or",
+        ),
+    ],
+)
+def test_a_damaged_plan(plan: Plan, tmp_path: Path, change: object, message: str) -> None:
+    path = tmp_path / "plan.jsonl"
+    write_plan(plan, path)
+    path.write_text("\n".join(change(path.read_text().splitlines())))  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=message):
+        read_plan(path)
+
+
+def test_a_plan_of_other_configs_is_refused(plan: Plan, conf: Path) -> None:
+    changed = replace(plan.runs[0], overrides=(*plan.runs[0].overrides, "recipe.epochs=1"))
+    with pytest.raises(ConfigError, match="the configs have changed since the plan was made"):
+        work(replace(plan, runs=(changed,)), Path("plan.jsonl"), conf=conf, pause=never)
+
+
+def test_a_plan_builds_nothing_foreign(plan: Plan, conf: Path) -> None:
+    """Its name fits its overrides, and yet nothing of it is run."""
+    overrides = (*plan.runs[0].overrides, "++task._target_=os.system")
+    config = compose(overrides, conf=conf)
+    run = Run(config["paths"]["runs"], config)
+    foreign = replace(plan.runs[0], overrides=overrides, name=f"{run.fingerprint}/{run.seed}")
+    with pytest.raises(ConfigError, match=r"os\.system"):
+        work(replace(plan, runs=(foreign,)), Path("plan.jsonl"), conf=conf, pause=never)
+
+
+def test_a_worker_makes_them_all_and_another_nothing(plan: Plan, conf: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert work(plan, Path("plan.jsonl"), jobs=2, conf=conf, pause=never) == []
+    assert sum(map(len, find_results("runs").values())) == 6
+    assert {status.state for status in statuses("runs", plan)} == {"finished"}
+    assert "run 1 (table 7: Baseline, Market1501, seed 0)" in capfd.readouterr().err
+    assert work(plan, Path("plan.jsonl"), conf=conf, pause=never) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_a_run_that_another_makes_is_waited_for(plan: Plan, conf: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is finished by the other while this worker pauses; nothing is made twice."""
+    busy = run_of(plan, 3, conf)
+    held = locked(busy.folder, CLAIM)
+    held.__enter__()
+
+    def pause() -> None:
+        assert sum(map(len, find_results("runs").values())) == 5
+        busy.write_result({"metrics": {"rank1": 0.125, "map": 0.25}})
+        held.__exit__(None, None, None)
+
+    assert work(plan, Path("plan.jsonl"), conf=conf, pause=pause) == []
+    assert busy.result()["metrics"]["rank1"] == 0.125  # type: ignore[index]
+    assert "waiting for run 3 (" in capfd.readouterr().err
+
+
+def test_a_run_that_is_given_up_is_taken_over(plan: Plan, conf: Path) -> None:
+    busy = run_of(plan, 3, conf)
+    held = busy.lock()  # as `rga train` holds it
+    held.__enter__()
+    assert work(plan, Path("plan.jsonl"), conf=conf, pause=lambda: held.__exit__(None, None, None) and None) == []
+    assert busy.result()["metrics"]["rank1"] == 0.5  # type: ignore[index]
+
+
+@pytest.mark.parametrize("busy", [Busy.skip, Busy.fail])
+def test_what_another_makes_may_be_left(plan: Plan, conf: Path, busy: Busy) -> None:
+    with locked(run_of(plan, 3, conf).folder, CLAIM):
+        if busy is Busy.fail:
+            with pytest.raises(ConfigError, match=r"run 3 .*another process is making it"):
+                work(plan, Path("plan.jsonl"), conf=conf, busy=busy, pause=never)
+        else:
+            assert work(plan, Path("plan.jsonl"), conf=conf, busy=busy, pause=never) == []
+    assert sum(map(len, find_results("runs").values())) == 5
+
+
+def test_a_run_that_fails_is_told_and_the_others_are_made(plan: Plan, conf: Path) -> None:
+    overrides = tuple("attention=broken" if "attention" in line else line for line in plan.runs[1].overrides)
+    config = compose(overrides, conf=conf)
+    broken = replace(plan.runs[1], overrides=overrides, name=f"{Run('runs', config).fingerprint}/1")
+    failed = work(replace(plan, runs=(broken, *plan.runs[2:])), Path("plan.jsonl"), conf=conf, pause=never)
+    assert len(failed) == 1
+    assert "exit status 3: ValueError: the loss is not finite" in failed[0]
+    assert sum(map(len, find_results("runs").values())) == 4
+
+
+def test_what_every_run_is_doing(plan: Plan, conf: Path) -> None:
+    running, stopped, failed, stale = (run_of(plan, number, conf) for number in (1, 2, 3, 4))
+    half = State.begun(("table 7: RGA-S, Market1501",), 600, 0).after(150, 36.0)
+    for run in (running, stopped):
+        half.write(run.folder)
+    (stopped.folder / "last.ckpt").touch()
+    half.ended(ValueError("first\nthe loss is not finite\n")).write(failed.folder)
+    with running.lock():
+        found = statuses("runs", replace(plan, runs=(*plan.runs[:3], *plan.runs[4:])))
+    assert [status.state for status in found] == ["running", "interrupted", "failed", "not begun", "not begun"]
+    assert (found[0].epoch, found[0].epochs, found[0].hours_left) == (150, 600, 4.5)
+    assert found[1].checkpoint_minutes is not None
+    assert found[2].error == "the loss is not finite"
+    text = as_text(found)
+    assert text.splitlines()[-1] == "5 runs: 1 running, 1 failed, 1 interrupted, 2 not begun"
+    assert "150/600" in text
+    assert [entry["state"] for entry in json.loads(as_json(found))][:2] == ["running", "interrupted"]
+    stale.write_result({"metrics": {"rank1": 0.5, "map": 0.25}, "cells": ["table 7: RGA-S, Market1501"]})
+    others = statuses("runs", replace(plan, runs=(*plan.runs[:3], *plan.runs[4:])))
+    assert [status.run for status in others if status.state == "stale"] == [plan.runs[3].name]
+    assert {status.state for status in statuses("runs")} == {"interrupted", "failed", "finished"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": 3}', '{"cells": [], "epochs": "x"}'])
+def test_a_damaged_state_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "state.json").write_text(text)
+    assert read_state(tmp_path) is None
