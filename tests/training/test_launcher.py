@@ -263,7 +263,7 @@ def test_what_another_process_is_busy_with_is_skipped(
 ) -> None:
     _busy_for(monkeypatch, 10**6, lambda run: None)
     sweep(conf, "attention=rga_s,none", "hydra.launcher.busy=skip")
-    assert "[2/2] attention=rga_s: 0 s, skipped: another process is working on it" in capfd.readouterr().err
+    assert "[2/2] attention=rga_s: 0 s, skipped: another process is making it" in capfd.readouterr().err
     assert len(results()) == 1
 
 
@@ -273,7 +273,7 @@ def test_what_another_process_is_busy_with_fails(
     _busy_for(monkeypatch, 10**6, lambda run: None)
     with pytest.raises(SystemExit):
         sweep(conf, "attention=rga_s,none", "hydra.launcher.busy=fail")
-    assert "FAILED: another process is working on it" in capfd.readouterr().err
+    assert "FAILED: another process is making it" in capfd.readouterr().err
     assert len(results()) == 1
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rga.runs.state import read_state
 from rga.training import signals
 from rga.training.signals import StoppedError, requeue, stopping
 from training.command import SMALL, what_counts
@@ -62,6 +63,9 @@ def test_stopped_and_started_again_it_ends_the_same(
     (log,) = (folder / f"{name}{epoch}").glob("*/*/train.log")
     assert f"stopped by SIG{name} in epoch {epoch + 1} of 4" in log.read_text()
     assert not list(log.parent.glob("result.json"))
+    state = read_state(log.parent)
+    assert state is not None
+    assert (state.epoch, state.error) == (epoch, None)  # interrupted, not failed
     assert [signal.getsignal(each) for each in signals._STOPPING] == before
     assert what_counts(make(folder / f"{name}{epoch}")) == whole
 
