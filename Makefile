@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test slurm lint format docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/rga table 1 --run scale=demo data=market1501
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slurm'
+
+# On a SLURM of this machine, which is started if none runs: that takes root, and SLURM's packages.
+slurm: $(INSTALLED)
+	tests/slurm/up.sh
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slurm --timeout 1800 tests/slurm
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,13 +1,21 @@
 """What tests of several parts share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from rga.paths import CONF
+from rga.training.engine import alone
 
 TESTS = Path(__file__).parent
+
+# Tests within a job of SLURM's, or in one of several processes, are no part of it: none is to put that job back into
+# its queue.
+_SLURM = {name for name in os.environ if name.startswith("SLURM_") and name != "SLURM_CONF"}
+for name in (os.environ.keys() - alone().keys()) | _SLURM:
+    del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,10 +12,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from rga.errors import DataError
+from rga.errors import ConfigError, DataError
 from rga.runs import Run
 from rga.runs.inputs import InputsError
-from rga.training.launcher import Job, Outcome, run_jobs, slots_for
+from rga.training.launcher import Busy, Job, Outcome, run_jobs, slots_for
 from rga.training.loop import compare_reused
 
 # The sweep's own settings: a job has no use for them, and would sweep again.
@@ -38,12 +39,15 @@ class ProcessLauncher(Launcher):
     """Run every job of a sweep as `rga train OVERRIDES` in a process of its own, `jobs` at a time.
 
     Jobs whose result is there are not started (unless `rerun=true`), and jobs of the same fingerprint and seed run
-    once. A failed job does not end the sweep: the failures are listed at the end. The value of a job, for sweepers that
-    search, is the metric that the config's `objective` names, or all metrics.
+    once. What another process is making, such as the same sweep in another terminal, comes last; `busy` says what
+    becomes of it. A failed job does not end the sweep: the failures are listed at the end. The value of a job, for
+    sweepers that search, is the metric that the config's `objective` names, or all metrics.
     """
 
-    def __init__(self, jobs: int | Literal["auto"] = "auto") -> None:
-        self.jobs = jobs
+    def __init__(self, jobs: int | Literal["auto"] = "auto", busy: str = "wait") -> None:
+        if busy not in list(Busy):
+            raise ConfigError(f"hydra.launcher.busy={busy}: expected {', '.join(Busy)}")
+        self.jobs, self.busy = jobs, Busy(busy)
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None
 
@@ -51,6 +55,8 @@ class ProcessLauncher(Launcher):
         self.config, self.context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        assert self.config is not None
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers that search write there
         returns = [
             self._compose(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)
         ]
@@ -61,7 +67,8 @@ class ProcessLauncher(Launcher):
         outcomes = {folder: outcome for folder, job in finished.items() if (outcome := _reused(job))}
         if pending:
             todo = list(pending.values())
-            outcomes |= {outcome.job.run.folder: outcome for outcome in run_jobs(todo, slots_for(self.jobs, todo))}
+            ended = run_jobs(todo, slots_for(self.jobs, todo), busy=self.busy)
+            outcomes |= {outcome.job.run.folder: outcome for outcome in ended}
         done = len(finished.keys() - outcomes.keys())
         if done:
             print(f"{done} {'run was' if done == 1 else 'runs were'} finished before", file=sys.stderr)
@@ -109,6 +116,10 @@ class ProcessLauncher(Launcher):
     def _conclude(ret: JobReturn, job: Job, outcome: Outcome | None) -> None:
         result = job.run.result()
         ret.working_dir = str(job.run.folder)
+        if outcome and outcome.skipped:
+            ret.status = JobStatus.COMPLETED
+            ret.return_value = None
+            return
         if result is None or (outcome and outcome.error):
             error = outcome.error if outcome else "no result"
             ret.status = JobStatus.FAILED

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import rga.training.forkserver
 import rga.training.launcher
-from rga.runs import Run, find_results
+from rga.runs import FolderBusyError, Run, find_results
 from rga.runs.compose import compose
 from rga.training.launcher import Job, run_jobs, slots_for
 
@@ -176,7 +177,7 @@ def test_several_at_a_time_with_their_environment(conf: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_no_process_is_left_behind(conf: Path, tmp_path: Path, number: int) -> None:
+def test_no_process_is_left_behind(conf: Path, tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "runs").mkdir()
     # What started the tests may have had signals ignored (nohup, a shell's &); that would be inherited.
     code = f"""
@@ -191,12 +192,16 @@ rga.training.forkserver.PRELOAD = ()
 config = compose(["attention=slow"], conf={str(conf)!r})
 run_jobs([Job(("attention=slow",), Run("runs", config), "slow")], [{{}}])
 """
-    sweeping = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    told = tmp_path / "told"
+    with told.open("w") as file:
+        sweeping = subprocess.Popen([sys.executable, "-c", code], stderr=file)
     try:
         pids = _wait_for(tmp_path / "runs" / "pids")
         sweeping.send_signal(number)
-        assert sweeping.wait(20) != 0
+        assert sweeping.wait() == 128 + number
         assert not any(_alive(pid) for pid in pids)
+        line = f"rga: stopped by {number.name} with 0 of 1 runs done; the same command makes the rest"
+        assert told.read_text().splitlines()[1:] == [line]
     finally:
         sweeping.kill()
 
@@ -216,6 +221,102 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def test_a_sweeper_finds_its_folder(conf: Path) -> None:
+    """Those that search write what they have found into it, at the end."""
+    sweep(conf, "attention=none", "hydra.sweep.dir=new/sweeps")
+    assert Path("new/sweeps").is_dir()
+
+
+def _busy_for(monkeypatch: pytest.MonkeyPatch, looks: int, then: Callable[[Run], object]) -> None:
+    """Have another process work on what attention=rga_s is, for some looks at it; it leaves with `then`."""
+    seen = []
+
+    def busy(run: Run) -> bool:
+        if run.config["attention"]["after"] and len(seen) <= looks:
+            seen.append(run)
+            if len(seen) > looks:
+                then(run)
+        return bool(run.config["attention"]["after"]) and len(seen) <= looks
+
+    monkeypatch.setattr(Run, "busy", property(busy))
+    monkeypatch.setattr(rga.training.launcher, "_LOOK", 0.0)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_another_process_is_busy_with_is_waited_for(
+    conf: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], finished: bool
+) -> None:
+    """The same sweep in two terminals: what the other one leaves unfinished is made here, at the end."""
+    other = {"metrics": {"map": 0.75}}
+    _busy_for(monkeypatch, 3, lambda run: run.write_result(other) if finished else None)
+    sweep(conf, "attention=rga_s,none", "seed=0,1")
+    told = capfd.readouterr().err
+    assert told.index("[1/4] attention=none seed=0") < told.index("attention=rga_s seed=0")
+    assert "FAILED" not in told
+    assert [result["metrics"]["map"] for result in results()].count(0.75) == finished
+
+
+def test_what_another_process_is_busy_with_is_skipped(
+    conf: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _busy_for(monkeypatch, 10**6, lambda run: None)
+    sweep(conf, "attention=rga_s,none", "hydra.launcher.busy=skip")
+    assert "[2/2] attention=rga_s: 0 s, skipped: another process is making it" in capfd.readouterr().err
+    assert len(results()) == 1
+
+
+def test_what_another_process_is_busy_with_fails(
+    conf: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _busy_for(monkeypatch, 10**6, lambda run: None)
+    with pytest.raises(SystemExit):
+        sweep(conf, "attention=rga_s,none", "hydra.launcher.busy=fail")
+    assert "FAILED: another process is making it" in capfd.readouterr().err
+    assert len(results()) == 1
+
+
+def test_a_job_that_another_process_has_taken_at_the_same_moment(
+    conf: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails to lock its folder, and is no failure of the sweep's."""
+    taken = job(conf, "attention=broken")
+    looks = []
+
+    def busy(run: Run) -> bool:
+        looks.append(run)
+        if len(looks) == 3:
+            run.write_result({"metrics": {"map": 0.75}})
+        return len(looks) == 2  # not when it is started, but when it has failed
+
+    monkeypatch.setattr(Run, "busy", property(busy))
+    monkeypatch.setattr(rga.training.launcher, "_LOOK", 0.0)
+    (outcome,) = run_jobs([taken], [{}])
+    assert outcome.error is None
+
+
+def test_whether_a_folder_is_busy(conf: Path) -> None:
+    run = job(conf, "attention=none").run
+    assert not run.busy
+    with run.lock():
+        assert run.busy
+        with pytest.raises(FolderBusyError), run.lock():
+            pass
+    assert not run.busy
+
+
+def test_jobs_are_by_themselves(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that srun or torchrun has started, maybe several times, is not what its jobs are a part of."""
+    for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    shown = conf / "show.py"
+    shown.write_text("import os, sys\nprint(sorted(name for name in os.environ if name in sys.argv[1:]))\n")
+    names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
+    monkeypatch.setattr(rga.training.launcher, "COMMAND", (sys.executable, str(shown), *names))
+    (outcome,) = run_jobs([job(conf, "attention=none")], [{}])
+    assert outcome.error == "ended without a result: ['SLURM_JOB_ID']"
 
 
 def test_a_table_is_run_by_the_launcher(conf: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -108,15 +108,18 @@ def train(context: typer.Context) -> None:
     if "--explain" in context.args:
         say("\n".join(_explain([word for word in context.args if word != "--explain"])))
         return
-    import hydra
+    from rga.training.signals import not_begun, stopping
 
-    from rga.paths import CONF
-    from rga.runs.paths_in_overrides import quoted
+    with stopping(not_begun):
+        import hydra
 
-    application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
-    sweep = not {"-m", "--multirun"}.isdisjoint(context.args)
-    with _argv(["rga train", *quoted(context.args, sweep=sweep)]), _errors_as_they_are():
-        application()
+        from rga.paths import CONF
+        from rga.runs.paths_in_overrides import quoted
+
+        application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
+        sweep = not {"-m", "--multirun"}.isdisjoint(context.args)
+        with _argv(["rga train", *quoted(context.args, sweep=sweep)]), _errors_as_they_are():
+            application()
 
 
 @contextmanager

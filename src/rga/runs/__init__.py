@@ -1,6 +1,7 @@
 """What names a run, where it lies, and what it was made of. No torch, so that tables print at once."""
 
 from rga.runs.folder import (
+    RERUN,
     RESULT,
     FolderBusyError,
     Run,
@@ -13,6 +14,7 @@ from rga.runs.folder import (
 from rga.runs.identity import determines_result, fingerprint, without_places
 
 __all__ = [
+    "RERUN",
     "RESULT",
     "FolderBusyError",
     "Run",

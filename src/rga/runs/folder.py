@@ -2,11 +2,13 @@
 
 A run is named by what determines its result: the fingerprint of its resolved config, and its seed. Its folder is
 `<root>/<fingerprint>/<seed>/`; `result.json` is written last and atomically, so a folder without it is not finished.
+A run that is repeated (`rerun=true`) is made in `rerun/` below it; finished, it takes its predecessor's place.
 """
 
 import fcntl
 import json
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +22,7 @@ from rga.printing import is_plain
 from rga.runs.identity import VERSION, fingerprint
 
 RESULT = "result.json"
+RERUN = "rerun"
 LOCK = ".lock"
 _ATTEMPTS = 3
 
@@ -51,20 +54,49 @@ class Run:
     def finished(self) -> bool:
         return self.result() is not None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a process is working in the run's folder."""
+        return is_locked(self.folder)
+
+    @property
+    def workplace(self) -> Path:
+        """Where the run is made: its folder, or, to repeat one that is finished, a folder below it."""
+        return self.folder / RERUN if self.config.get("rerun") and self.finished else self.folder
+
     def result(self) -> dict[str, Any] | None:
         """Read `result.json`; None when there is none (not finished) or when it is damaged (warned about)."""
         return read_result(self.folder / RESULT)
 
-    def write_result(self, result: Mapping[str, Any]) -> Path:
+    def write_result(self, result: Mapping[str, Any], workplace: Path | None = None) -> Path:
         """Write `result.json` with the run's config, fingerprint and seed added; it is there in full or not at all.
+
+        Args:
+            result: what was found.
+            workplace: where the run was made, if that is not its folder: see `settle`.
 
         Raises:
             ValueError: a number in it is not finite, which JSON does not know.
         """
         named = {"version": VERSION, "fingerprint": self.fingerprint, "seed": self.seed, "config": dict(self.config)}
-        path = self.folder / RESULT
+        path = (workplace or self.folder) / RESULT
         write_atomically(path, json.dumps({**named, **result}, indent=1, allow_nan=False) + "\n")
         return path
+
+    def settle(self) -> None:
+        """Put a repeated run that is finished in the place of its predecessor, the result last.
+
+        What a killed process has begun of it is completed. The folder has to be locked.
+        """
+        new = self.folder / RERUN
+        if not (new / RESULT).exists():
+            return
+        for path in sorted(new.iterdir(), key=lambda path: path.name == RESULT):
+            old = self.folder / path.name
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            path.replace(old)
+        new.rmdir()
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run's folder, see `locked`."""
@@ -122,12 +154,21 @@ def read_result(path: Path) -> dict[str, Any] | None:
         check_result(result)
         if [str(result["fingerprint"]), str(result["seed"])] != [path.parent.parent.name, path.parent.name]:
             raise ValueError(f"it is of run {result['fingerprint']}/{result['seed']}")
+        if (trained := _epochs(result)) is not None and trained[0] != trained[1]:
+            raise ValueError(f"its network was trained for {trained[0]:g} of {trained[1]} epochs; make it anew")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         warnings.warn(f"{path} is left out: {error}", stacklevel=2)
         return None
     return dict(result)
+
+
+def _epochs(result: Mapping[str, Any]) -> tuple[float, int] | None:
+    """How far the learning curve of a result goes, and how far its config does; None where it says neither."""
+    curve, recipe = result.get("curve"), (result.get("config") or {}).get("recipe")
+    wanted = recipe.get("epochs") if isinstance(recipe, dict) else None
+    return (curve[-1]["epoch"], wanted) if curve and wanted is not None else None
 
 
 def check_result(result: Any) -> None:

@@ -143,9 +143,10 @@ def _trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
         count = processes(trainer)
         if count is None:
             raise ConfigError(
-                f"trainer.sync_batchnorm=false with trainer.devices={trainer.get('devices')}: each process then has "
-                "BatchNorm statistics of its own, so the number of processes is part of what the run is. Give it, such "
-                "as trainer.devices=4, or leave sync_batchnorm=true, with statistics of the whole batch"
+                f"trainer.sync_batchnorm=false with trainer.devices={trainer.get('devices')} and "
+                f"trainer.num_nodes={trainer.get('num_nodes', 1)}: each process then has BatchNorm statistics of its "
+                "own, so the number of processes is part of what the run is. Give it, such as trainer.devices=4 "
+                "trainer.num_nodes=1, or leave sync_batchnorm=true, with statistics of the whole batch"
             )
         if count > 1:
             kept["batchnorm"] = f"1/{count} of the batch"

@@ -109,7 +109,7 @@ class Inputs:
             return
         if not to_train and self.data and "train" not in self.data.splits:
             theirs = {**theirs, "data": {key: value for key, value in theirs["data"].items() if key != "train"}}
-        if found := _differences(theirs, {**theirs, **self.summary()}, read_index(folder), self.data):
+        if found := differences(theirs, {**theirs, **self.summary()}, read_index(folder), self.data):
             raise InputsError(
                 f"the run in {folder} was made of other inputs than these: {'; '.join(found)}. "
                 "If these are another data set or other weights, give them a name of their own (data.name=NAME, a "
@@ -139,7 +139,7 @@ def unlike(first: Mapping[str, Any], second: Mapping[str, Any], root: str | Path
     if not (mine and others):
         return _other_counts(first.get("data"), second.get("data"))
     folders = [_folder(root, result) for result in (first, second)]
-    return _differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
+    return differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
 
 
 def read_index(folder: Path) -> Index | None:
@@ -165,9 +165,10 @@ def _read(folder: Path) -> Mapping[str, Any] | None:
     return dict(found)
 
 
-def _differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], old_index: Index | None, new_index: Index | None
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], old_index: Index | None = None, new_index: Index | None = None
 ) -> list[str]:
+    """Say in which inputs two summaries differ, with names where there are indices."""
     found = []
     mine, others = old.get("data") or {}, new.get("data") or {}
     if mine != others:

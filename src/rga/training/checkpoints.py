@@ -69,8 +69,22 @@ class EpochCheckpoint(Checkpoint):
     def __init__(self, folder: Path, minutes: float) -> None:
         self.path = folder / LAST
         self.minutes = minutes
+        self.epoch = 0  # the last one that is saved, counted from 1
         self.saved = time.monotonic()
         self.done = 0  # batches of the epoch
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.epoch = checkpoint["epoch"] + 1
+
+    def kept(self) -> str:
+        """What a run that is left now can go on with, and how."""
+        if self.epoch:
+            return f"epoch {self.epoch} is saved in {self.path}, and the same command resumes it"
+        if self.path.exists():  # and is not loaded yet
+            return f"{self.path} is kept, and the same command resumes it"
+        return "no epoch is saved yet, and the same command begins it anew"
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,6 +102,7 @@ class EpochCheckpoint(Checkpoint):
         if not trainer.strategy.reduce_boolean_decision(bool(finite), all=True):
             raise DivergedError(message(trainer, "a parameter"))
         trainer.save_checkpoint(self.path)
+        self.epoch = trainer.current_epoch + 1
         self.saved = time.monotonic()
 
 
@@ -153,8 +168,8 @@ class StopWhenDiverged(Callback):
 
 def message(trainer: pl.Trainer, what: str) -> str:
     """Say where a run diverged, what is left and what to try."""
-    path = Path(trainer.default_root_dir) / LAST
-    left = f"The last good checkpoint is {path}" if path.exists() else "No checkpoint had been saved yet"
+    path = next((callback.path for callback in trainer.callbacks if isinstance(callback, EpochCheckpoint)), None)  # type: ignore[attr-defined]
+    left = f"The last good checkpoint is {path}" if path and path.exists() else "No checkpoint had been saved yet"
     return (
         f"{what} is not finite in epoch {trainer.current_epoch + 1} (step {trainer.global_step}). {left}; a finite run "
         "needs another recipe: a lower recipe.optimizer.lr, a longer warm-up, or trainer.precision=32-true."

@@ -11,12 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,12 +24,24 @@ from rga.files import expect_no_links_out
 from rga.printing import printable
 from rga.runs import Run
 from rga.runs.identity import processes
+from rga.training import engine
 from rga.training.forkserver import Forked, ForkServer
+from rga.training.signals import stopping
 
 COMMAND = (sys.executable, "-m", "rga", "train")
 CONSOLE = "console.log"  # what a job prints, in its run's folder
 _DEMO_JOBS = 4  # at a time at scale=demo on a CPU: the networks are too small to use several cores well
 _PATIENCE = 5.0  # seconds between asking a process to end and ending it
+_LOOK = 1.0  # seconds between looks at what other processes are busy with
+_BUSY = "another process is making it"
+
+
+class Busy(StrEnum):
+    """What to do about runs that another process is making, once all else is done."""
+
+    wait = "wait"  # until they are finished; one that is given up is made here
+    skip = "skip"
+    fail = "fail"
 
 
 @dataclass(frozen=True)
@@ -47,11 +59,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `error` is None when its result is there."""
+    """How a job ended: `error` is None when its result is there, or when it was `skipped`: another process is at it."""
 
     job: Job
     seconds: float
     error: str | None
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,38 +84,74 @@ class _Child:
 
 
 def run_jobs(
-    jobs: Iterable[Job], slots: Sequence[Mapping[str, str]], ended: Callable[[Outcome], None] | None = None
+    jobs: Iterable[Job],
+    slots: Sequence[Mapping[str, str]],
+    ended: Callable[[Outcome], None] | None = None,
+    busy: Busy = Busy.wait,
 ) -> list[Outcome]:
     """Run every job in a process, `len(slots)` at a time; a slot is what its processes' environment gets added.
 
     A job is taken from `jobs` when there is a free slot for it, so they may be found on the way; `ended` hears of each
-    outcome. A line on stderr tells of each job that has ended. However this function is left (Ctrl-C, SIGTERM, SIGHUP,
-    an error), no process that it started is left behind.
+    outcome. Those that another process is making, such as the same sweep in another terminal, come last, see `Busy`.
+
+    A line on stderr tells of each job that has ended. However this function is left (a signal, an error), no process
+    that it started is left behind.
     """
-    environments = [{**os.environ, "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
+    environments = [{**engine.alone(), "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
     places = [_Slot(environment, ForkServer(environment)) for environment in environments]
     total = len(jobs) if isinstance(jobs, Sized) else None
     waiting, free = iter(jobs), deque(places)
     running: list[_Child] = []
+    aside: list[Job] = []  # what others are making
     outcomes: list[Outcome] = []
+    looked = time.monotonic()
+
+    def end(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        _tell(outcome, len(outcomes), total)
+        if ended is not None:
+            ended(outcome)
+
+    def where() -> str:
+        done = sum(outcome.error is None for outcome in outcomes)
+        return f"with {done}{f' of {total}' if total is not None else ''} runs done; the same command makes the rest"
+
     if total is not None:
         _say(f"{total} {'run' if total == 1 else 'runs'} to do, {min(len(slots), total)} at a time")
-    with _ending_raises():
+    with stopping(where):
         try:
             while True:
                 while free and (job := next(waiting, None)) is not None:
-                    running.append(_start(job, free.popleft()))
-                if not running:
+                    if job.run.busy:
+                        aside.append(job)
+                    else:
+                        running.append(_start(job, free.popleft()))
+                if not running and not aside:
                     break
                 time.sleep(0.05)
                 for child in [child for child in running if child.process.poll() is not None]:
                     _stop([child])  # what its DDP processes may have left
                     running.remove(child)
                     free.append(child.slot)
-                    outcomes.append(_outcome(child))
-                    _tell(outcomes[-1], len(outcomes), total)
-                    if ended is not None:
-                        ended(outcomes[-1])
+                    if child.process.returncode and (child.job.run.busy or _made(child.job)):
+                        aside.append(child.job)  # another process was faster
+                    else:
+                        end(_outcome(child))
+                if not free or time.monotonic() - looked < _LOOK:
+                    continue
+                looked = time.monotonic()
+                for job in list(aside):
+                    if job.run.busy:
+                        if busy is Busy.wait or running:
+                            continue
+                        end(Outcome(job, 0.0, _BUSY if busy is Busy.fail else None, skipped=busy is Busy.skip))
+                    elif _made(job):
+                        end(Outcome(job, 0.0, None))
+                    elif free:
+                        running.append(_start(job, free.popleft()))
+                    else:
+                        continue
+                    aside.remove(job)
         finally:
             _stop(running)
             for place in places:
@@ -181,6 +230,11 @@ def _forks(job: Job) -> bool:
     return sys.platform == "linux" and processes(job.run.config.get("trainer") or {}) == 1
 
 
+def _made(job: Job) -> bool:
+    """Whether a job that was not finished is, by another process. What is to be repeated was finished before."""
+    return not job.run.config.get("rerun") and job.run.finished
+
+
 def _outcome(child: _Child) -> Outcome:
     status, error = child.process.returncode, None
     assert status is not None  # it has ended
@@ -203,6 +257,7 @@ def _last_line(path: Path) -> str:
 def _tell(outcome: Outcome, done: int, total: int | None) -> None:
     place, left = (f"{done}/{total}", f", {total - done} left") if total is not None else (str(done), "")
     ending = "" if outcome.error is None else f", FAILED: {outcome.error} (see {outcome.job.console})"
+    ending = f", skipped: {_BUSY}" if outcome.skipped else ending
     _say(f"[{place}] {outcome.job.label}: {_duration(outcome.seconds)}{ending}{left}")
 
 
@@ -234,22 +289,3 @@ def _signal(child: _Child, number: int) -> None:
         return
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.process.pid, number)
-
-
-@contextmanager
-def _ending_raises() -> Iterator[None]:
-    """Make the end of a job in a queue (SIGTERM) or of the terminal (SIGHUP) leave by an exception, as Ctrl-C does."""
-
-    def leave(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    mine = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        mine = []  # signals are the main thread's
-    for number in mine:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in mine:
-            signal.signal(number, signal.SIG_DFL)

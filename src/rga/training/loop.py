@@ -3,9 +3,9 @@
 import json
 import logging
 import math
-import shutil
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rga.errors import ConfigError, DataError
-from rga.runs import RESULT, Run
+from rga.files import expect_no_links_out
+from rga.runs import RERUN, RESULT, Run
 from rga.runs.identity import weights_file
-from rga.runs.inputs import INPUTS, Index, Inputs
+from rga.runs.inputs import INPUTS, Index, Inputs, InputsError
 from rga.runs.kinds import expect_kinds
 from rga.runs.settings import explained, resolved
+from rga.training import engine
+from rga.training.signals import StoppedError, not_begun, stopping
 
 log = logging.getLogger("rga")
 
@@ -32,15 +35,20 @@ def run(config: DictConfig) -> Any:
         ConfigError: choices that do not belong together, or an option that makes no sense.
         InputsError: the run was made of other data or other weights than are there now.
         UnfinishedError: it ended before its last epoch.
+        StoppedError: a signal has ended it.
     """
     plain = resolved(config)
     expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)
+    if (this.folder / RERUN / RESULT).exists() and engine.rank() == 0 and not this.busy:
+        with _claimed(this):
+            pass  # a process was killed before the repeated run had taken its predecessor's place
     result = this.result()
     if result is not None and not plain["rerun"]:
         print(f"finished before: {this.folder}{compare_reused(this)}", file=sys.stderr)
     else:
-        result = _execute(config, this)
+        with stopping(not_begun):
+            result = _execute(config, this)
     objective = plain["objective"]
     if objective is None or result is None:
         return result and result["metrics"]
@@ -85,10 +93,10 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     """Train, test and record; None in the processes of a distributed run that do not record."""
     import lightning.pytorch as pl
     from hydra.utils import instantiate
-    from lightning.pytorch.utilities import rank_zero_only
 
     from rga.network import build
     from rga.tables.cells_of_run import cells_of
+    from rga.training import world
     from rga.training.checkpoints import (
         LAST,
         AtomicCheckpointIO,
@@ -104,57 +112,76 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
 
-    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    state = StateFile(this.folder if first else None, config.recipe.epochs)
-    with this.lock() if first else nullcontext(), state, finished_wandb():
-        if first and this.finished:  # so a rerun was asked for
-            (this.folder / LAST).unlink(missing_ok=True)
-            shutil.rmtree(this.folder / "csv", ignore_errors=True)
-            (this.folder / RESULT).unlink()
-        quiet()
-        log_to(this.folder / "train.log" if first else None)
-        log.info("run %s/%d in %s", this.fingerprint, this.seed, this.folder)
+    quiet()
+    pl.seed_everything(this.seed, workers=True, verbose=False)
+    settings = world.shared_out(_trainer_settings(config))
+    given = dict(settings)
+    own = {option: settings.pop(option) for option in ("checkpoint_minutes", "sync_batchnorm", "max_time")}
+    fast = {option: settings.pop(option) for option in ("channels_last", "compile")}
+    workplace = this.workplace
+    monitor = Monitor(config.trainer.log_every_n_steps)
+    checkpoint = EpochCheckpoint(workplace, own["checkpoint_minutes"])
+    state = StateFile(workplace, config.recipe.epochs)
+    trainer: pl.Trainer = _made(
+        "trainer",
+        settings,
+        max_epochs=config.recipe.epochs,
+        default_root_dir=str(workplace / "lightning"),  # where Lightning would look for checkpoints of its own kind
+        logger=[instantiate(logger)(save_dir=workplace) for logger in config.logger.values()],
+        callbacks=[
+            EpochSeed(this.seed),
+            StopWhenDiverged(config.trainer.log_every_n_steps),
+            monitor,
+            state,
+            StopInTime(time_limit(own["max_time"])),
+            checkpoint,
+            *([Progress(monitor)] if sys.stderr.isatty() else []),
+        ],
+        plugins=[AtomicCheckpointIO(), *world.environment(), *([SyncBatchNorm()] if own["sync_batchnorm"] else [])],
+        use_distributed_sampler=False,  # the samplers deal the images to the processes themselves
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    # Lightning's own handlers would have a signal wait for the other processes, be forgotten, or save half an epoch.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    _refuse_sweep_of_processes(trainer)
+    world.expect_one_world(trainer, given)
+    _refuse_processes_instead_of_gpus(trainer, config.trainer)
+    data = _made("data", config.data)
+    data.expect_shares(trainer.world_size, trainer.num_nodes)
+    first, last = trainer.is_global_zero, workplace / LAST
+    if not first:
+        state.folder = None
+
+    def claim() -> None:
+        held.enter_context(_claimed(this))
+        held.enter_context(state)
+
+    def prepare() -> Inputs:
+        data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
+        _expect_real(data)
+        inputs = _inputs(this, data.index())
+        _expect_same(inputs, last, this.config["rerun"])
+        inputs.write(workplace)
+        return inputs
+
+    def elsewhere() -> dict[str, Any]:
+        data.prepare_data()
+        return _inputs(this, data.index()).summary()
+
+    with ExitStack() as held:
+        held.enter_context(stopping(lambda: _where(trainer, checkpoint)))
+        held.enter_context(_left_tidy(trainer))
+        world.meet(trainer)
+        world.together(trainer, claim)
+        log_to(workplace / "train.log" if first else None)
+        log.info("run %s/%d in %s", this.fingerprint, this.seed, workplace)
         for line in explained() if first else ():
             log.info("%s", line)
 
-        pl.seed_everything(this.seed, workers=True, verbose=False)
-        settings = _trainer_settings(config)
-        own = {option: settings.pop(option) for option in ("checkpoint_minutes", "sync_batchnorm", "max_time")}
-        fast = {option: settings.pop(option) for option in ("channels_last", "compile")}
-        monitor = Monitor(config.trainer.log_every_n_steps)
-        trainer: pl.Trainer = _made(
-            "trainer",
-            settings,
-            max_epochs=config.recipe.epochs,
-            default_root_dir=str(this.folder),
-            logger=[instantiate(logger)(save_dir=this.folder) for logger in config.logger.values()],
-            callbacks=[
-                EpochSeed(this.seed),
-                StopWhenDiverged(config.trainer.log_every_n_steps),
-                monitor,
-                state,
-                StopInTime(time_limit(own["max_time"])),
-                EpochCheckpoint(this.folder, own["checkpoint_minutes"]),
-                *([Progress(monitor)] if sys.stderr.isatty() else []),
-            ],
-            plugins=[AtomicCheckpointIO(), *([SyncBatchNorm()] if own["sync_batchnorm"] else [])],
-            use_distributed_sampler=False,  # the samplers deal the images to the processes themselves
-            enable_progress_bar=sys.stderr.isatty(),
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        _refuse_sweep_of_processes(trainer)
-        _refuse_processes_instead_of_gpus(trainer, config.trainer)
-        data = _made("data", config.data)
-        data.expect_shares(trainer.world_size, trainer.num_nodes)
-        inputs = None
-        if first:
-            data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
-            _expect_real(data)
-            inputs = _inputs(this, data.index())
-            if (this.folder / LAST).exists():
-                inputs.check(this.folder)
-            inputs.write(this.folder)
+        inputs = world.together(trainer, prepare)
+        hosts = world.expect_one_disk(trainer, workplace, inputs.summary if first and inputs else elsewhere)
         network, channels = build(config.backbone, config.attention, config.data.size)
         task = _made(
             "task",
@@ -167,33 +194,91 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         tune(network, trainer.strategy.root_device, **fast)
         cells = cells_of(this.config)
         state.fills(cells)
-        for logger in trainer.loggers:
-            logger.log_hyperparams({"fingerprint": this.fingerprint, "cells": cells, **this.config})
-
-        last = this.folder / LAST
-        if last.exists():
+        resumed = world.together(trainer, last.exists)
+        if resumed is None:  # in a process that Lightning has started, after the first one had looked
+            resumed = last.exists()
+        if resumed:
             log.info("resuming from %s", last)
-        trainer.fit(task, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        _expect_finished(monitor.curve, config.recipe.epochs, last)
-        trainer.test(task, datamodule=data, verbose=False)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if not first:
-            return None
-        _expect_finite(metrics, last)
-        assert inputs is not None
-        result = {
-            "metrics": metrics,
-            "cells": cells,
-            "data": data.summary,
-            "inputs": inputs.summary(),
-            "parameters": sum(parameter.numel() for parameter in task.parameters()),  # with heads and classifiers
-            "duration_s": round(monitor.seconds, 1),
-            "curve": [{name: _number(value) for name, value in entry.items()} for entry in monitor.curve],
-            **provenance(trainer.strategy.root_device, trainer.world_size),
-        }
-        this.write_result(result)
-        log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        with finished_wandb():
+            for logger in trainer.loggers:
+                logger.log_hyperparams({"fingerprint": this.fingerprint, "cells": cells, **this.config})
+            with world.ending_together(trainer, hosts):
+                trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+                _expect_finished(monitor.curve, config.recipe.epochs, checkpoint.kept())
+                trainer.test(task, datamodule=data, verbose=False)
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            if not first:
+                return None
+            _expect_finite(metrics, last)
+            assert inputs is not None
+            result = {
+                "metrics": metrics,
+                "cells": cells,
+                "data": data.summary,
+                "inputs": inputs.summary(),
+                "parameters": sum(parameter.numel() for parameter in task.parameters()),  # with heads and classifiers
+                "duration_s": round(monitor.seconds, 1),
+                "curve": [{name: _number(value) for name, value in entry.items()} for entry in monitor.curve],
+                **provenance(trainer.strategy.root_device, trainer.world_size),
+            }
+            this.write_result(result, workplace)
+            log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        this.settle()
         return result
+
+
+@contextmanager
+def _claimed(this: Run) -> Iterator[None]:
+    """Hold the run's folder, in which what a killed process has begun at its very end is completed."""
+    with this.lock():
+        this.settle()
+        expect_no_links_out(this.workplace)
+        yield
+
+
+@contextmanager
+def _left_tidy(trainer: Any) -> Iterator[None]:
+    """Where the block is left before its end, by a signal or an error, no process is left behind."""
+    from rga.training.monitor import note
+    from rga.training.world import end_started
+
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, StoppedError):
+            note(error.line)
+        end_started(trainer)
+        raise
+
+
+def _where(trainer: Any, checkpoint: Any) -> str | None:
+    """Where a run is when a signal arrives, and what is saved of it; the first process tells it."""
+    if not trainer.is_global_zero:
+        return None
+    if trainer.state.fn == "test":
+        place = "while the trained network was tested"
+    elif trainer.state.fn == "fit":
+        place = f"in epoch {min(trainer.current_epoch + 1, trainer.max_epochs)} of {trainer.max_epochs}"
+    else:
+        place = "before its first epoch"
+    return f"{place}: {checkpoint.kept()}"
+
+
+def _expect_same(inputs: Inputs, last: Path, rerun: bool) -> None:
+    """See that what is resumed was made of the same; where a run is to be made anew, it is not resumed if it was not.
+
+    Raises:
+        InputsError: it was made of other inputs.
+    """
+    if not last.exists():
+        return
+    try:
+        inputs.check(last.parent)
+    except InputsError:
+        if not rerun:
+            raise
+        log.info("%s is of other inputs: the run is begun anew", last)
+        last.unlink()
 
 
 def _made(group: str, node: Any, **parts: Any) -> Any:
@@ -233,7 +318,7 @@ def _trainer_settings(config: DictConfig) -> dict[str, Any]:
     return settings
 
 
-def _expect_finished(curve: list[dict[str, float]], epochs: int, last: Path) -> None:
+def _expect_finished(curve: list[dict[str, float]], epochs: int, kept: str) -> None:
     """Refuse to test a network that was not trained to the end, whatever ended it.
 
     Raises:
@@ -244,10 +329,9 @@ def _expect_finished(curve: list[dict[str, float]], epochs: int, last: Path) -> 
     done = int(curve[-1]["epoch"]) if curve else 0
     if done == epochs == len(curve):
         return
-    kept = f"{last} is kept" if last.exists() else "no checkpoint was saved yet"
     raise UnfinishedError(
         f"the run stopped after epoch {done} of {epochs} (trainer.max_time, trainer.max_steps or a callback ended it): "
-        f"it is not finished and nothing is recorded; {kept}, and the same command resumes it"
+        f"it is not finished and nothing is recorded; {kept}"
     )
 
 

@@ -11,7 +11,10 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
+from rga.training.loggers import begins_anew
+
 log = logging.getLogger("rga")
+_NOT_AVERAGES = ("epoch", "lr", "images_per_second")  # of an entry of the curve
 
 
 class EpochSeed(Callback):
@@ -52,6 +55,16 @@ class Monitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve, self.seconds = state_dict["curve"], state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell of the epochs before, where the loggers of a run that is resumed cannot go on with what they had."""
+        for logger in trainer.loggers:
+            if self.curve and begins_anew(logger):
+                for number, entry in enumerate(self.curve, start=1):
+                    values = {name: value for name, value in entry.items() if name not in _NOT_AVERAGES}
+                    named = {name if "/" in name else f"epoch/{name}": value for name, value in values.items()}
+                    step = trainer.global_step * number // len(self.curve)
+                    logger.log_metrics({**named, "epoch": number - 1}, step=step)  # Lightning counts epochs from 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._sums, self._read, self._done, self._images = {}, {}, 0, 0
@@ -140,10 +153,18 @@ def log_to(path: Path | None) -> None:
     form = logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path))
     for handler in handlers:
         handler.setFormatter(form)
         log.addHandler(handler)
+
+
+def note(line: str) -> None:
+    """Add a line to the file of the log, that has been told already."""
+    for handler in log.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(log.makeRecord(log.name, logging.INFO, "", 0, line, (), None))
 
 
 def quiet() -> None:
@@ -159,5 +180,6 @@ def quiet() -> None:
         r"`isinstance\(treespec, LeafSpec\)` is deprecated.*",
         r"It is recommended to use `self\.log\(.*sync_dist=True",  # every process computes the same figure
         r"Starting from v1\.9\.0.*tensorboardX.*",
+        r"The `srun` command is available on your system but is not used.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -9,6 +9,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from rga.runs.state import State, read_state
+from rga.training.checkpoints import UnfinishedError
+from rga.training.signals import StoppedError
 
 
 class StateFile(Callback):
@@ -33,7 +35,7 @@ class StateFile(Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
+        if error is not None and not isinstance(error, StoppedError | UnfinishedError):  # those are no failures
             self.state = self.state.ended(error)
             self._write()
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from rga.errors import ConfigError
@@ -18,17 +17,9 @@ from rga.paths import CONF
 from rga.runs import FolderBusyError, Run, locked
 from rga.runs.foreign import vetted
 from rga.tables.plan import Plan, composed_all
-from rga.training.launcher import Job, Outcome, run_jobs, slots_for
+from rga.training.launcher import Busy, Job, Outcome, run_jobs, slots_for
 
 CLAIM = ".claim"
-
-
-class Busy(StrEnum):
-    """What to do about runs that another process is making."""
-
-    wait = "wait"  # until they are finished; one that is given up is taken over
-    skip = "skip"
-    fail = "fail"
 
 
 @dataclass

@@ -1,0 +1,61 @@
+"""A disk that is full, and a checkpoint that is cut off: what was saved is kept, and the run resumes from it."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rga.cli.problems import told
+from rga.errors import ConfigError
+from training.command import what_counts
+from training.inside import At, make
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture
+def whole(folder: Path, cache: Path) -> tuple[Any, Any]:
+    return what_counts(make(folder / "whole"))
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    folder: Path, whole: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second checkpoint is written half; PyTorch hides the system's error behind one of its own."""
+
+    def half(content: Any, file: Any) -> None:
+        file.write(b"half")
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            raise RuntimeError("unexpected pos 3202240 vs 3202134")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="unexpected pos") as raised:
+        make(folder / "full", at=At(1, 0, lambda: patched.setattr(torch, "save", half)))
+    (last,) = (folder / "full").glob("*/*/last.ckpt")
+    line = told(raised.value)
+    assert line is not None
+    assert str(last) in line
+    assert "the same command resumes" in line
+    assert "\n" not in line
+    assert torch.load(last, weights_only=True)["epoch"] == 0
+    assert [path.name for path in last.parent.glob(".*.writing*")] == []
+    assert what_counts(make(folder / "full")) == whole
+
+
+def test_a_truncated_checkpoint_is_named(folder: Path, whole: tuple[Any, Any]) -> None:
+    make(folder / "cut")
+    (last,) = (folder / "cut").glob("*/*/last.ckpt")
+    (last.parent / "result.json").unlink()
+    content = last.read_bytes()
+    last.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ConfigError, match=r"last\.ckpt is .*, or remove it, and the run begins anew"):
+        make(folder / "cut")
+    last.unlink()
+    assert what_counts(make(folder / "cut")) == whole
