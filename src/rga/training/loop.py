@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from rga.errors import ConfigError, DataError
 from rga.files import expect_no_links_out
 from rga.runs import RERUN, RESULT, Run
-from rga.runs.identity import weights_file
+from rga.runs.identity import starting_weights, weights_file
 from rga.runs.inputs import INPUTS, Index, Inputs, InputsError
 from rga.runs.kinds import expect_kinds
 from rga.runs.settings import explained, resolved
@@ -67,7 +67,7 @@ def compare_reused(this: Run) -> str:
     """
     if not (this.folder / INPUTS).exists():
         return ""
-    data, weights = this.config["data"], (this.config.get("backbone") or {}).get("weights")
+    data, weights = this.config["data"], starting_weights(this.config)
     index, gone = None, []
     if data.get("demo") is None:
         if Path(data["root"]).exists():
