@@ -17,7 +17,7 @@ from typing import Any
 
 from rga.errors import ConfigError
 from rga.files import write_atomically
-from rga.runs.identity import weights_file
+from rga.runs.identity import starting_weights, weights_file
 
 INPUTS = "inputs.json"
 INDEX = "index.txt.gz"
@@ -79,7 +79,7 @@ class Inputs:
         Raises:
             FileNotFoundError: there is no such file of weights.
         """
-        weights = (config.get("backbone") or {}).get("weights")
+        weights = starting_weights(config)
         name = weights_file(weights)
         if name is None:
             return cls(data, None)

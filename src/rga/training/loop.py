@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from rga.errors import ConfigError, DataError
 from rga.runs import RESULT, Run
-from rga.runs.identity import weights_file
+from rga.runs.identity import starting_weights, weights_file
 from rga.runs.inputs import INPUTS, Index, Inputs
 from rga.runs.kinds import expect_kinds
 from rga.runs.settings import explained, resolved
@@ -59,7 +59,7 @@ def compare_reused(this: Run) -> str:
     """
     if not (this.folder / INPUTS).exists():
         return ""
-    data, weights = this.config["data"], (this.config.get("backbone") or {}).get("weights")
+    data, weights = this.config["data"], starting_weights(this.config)
     index, gone = None, []
     if data.get("demo") is None:
         if Path(data["root"]).exists():
@@ -107,10 +107,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     state = StateFile(this.folder if first else None, config.recipe.epochs)
     with this.lock() if first else nullcontext(), state, finished_wandb():
-        if first and this.finished:  # so a rerun was asked for
-            (this.folder / LAST).unlink(missing_ok=True)
-            shutil.rmtree(this.folder / "csv", ignore_errors=True)
-            (this.folder / RESULT).unlink()
+        again = first and this.finished  # a rerun was asked for
         quiet()
         log_to(this.folder / "train.log" if first else None)
         log.info("run %s/%d in %s", this.fingerprint, this.seed, this.folder)
@@ -152,9 +149,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
             _expect_real(data)
             inputs = _inputs(this, data.index())
-            if (this.folder / LAST).exists():
+            if (this.folder / LAST).exists() and not again:
                 inputs.check(this.folder)
-            inputs.write(this.folder)
         network, channels = build(config.backbone, config.attention, config.data.size)
         task = _made(
             "task",
@@ -165,6 +161,12 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             schedule=instantiate(config.recipe.schedule),
         )
         tune(network, trainer.strategy.root_device, **fast)
+        if inputs is not None:
+            if again:  # and can begin: only now the old run goes
+                (this.folder / LAST).unlink(missing_ok=True)
+                shutil.rmtree(this.folder / "csv", ignore_errors=True)
+                (this.folder / RESULT).unlink()
+            inputs.write(this.folder)
         cells = cells_of(this.config)
         state.fills(cells)
         for logger in trainer.loggers:
