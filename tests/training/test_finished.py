@@ -171,6 +171,31 @@ def test_other_weights_under_the_same_name(
     assert "not compared with its weights: nothing is at" in capsys.readouterr().err
 
 
+def test_weights_count_where_they_act(tmp_path: Path, cache: Path, weights: Callable[..., str]) -> None:
+    """Given to the trunk alone, past backbone.weights."""
+    first, other = (
+        config_of(tmp_path, weights(folder, content).replace("backbone.", "backbone.trunk."))
+        for folder, content in (("a", b"one"), ("b", b"two"))
+    )
+    unfinished(first)
+    assert "the weights model_final.pth are another file of the same name" in refused(other)
+
+
+def test_a_rerun_that_cannot_begin_leaves_the_old_run(tmp_path: Path, cache: Path) -> None:
+    write_market1501(tmp_path / "set", identities=4, test_identities=2, images=2)
+    (tmp_path / "set" / "demo.json").unlink()
+    here, nowhere = (
+        config_of(tmp_path, f"data.root={tmp_path / name}", "data.demo=null", "rerun=true", small=REAL)
+        for name in ("set", "nowhere")
+    )
+    folder = unfinished(here)
+    Run(here["paths"]["runs"], here).write_result({"metrics": {"rank1": 0.5}})
+    before = {path.name: path.read_bytes() for path in folder.glob("*.*")}
+    with pytest.raises(DataError, match="nowhere"):
+        run(OmegaConf.create(nowhere))
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
 def test_strict_json_and_what_it_was_made_of(finished: Path) -> None:
     (path,) = finished.glob("*/*/result.json")
     result = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
