@@ -64,7 +64,8 @@ def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("data.seed", None),
+        ("seed", 7),
+        ("data.seed", 7),
         ("rerun", True),
         ("objective", "map"),
         ("paths.runs", "/elsewhere"),
@@ -138,13 +139,6 @@ def test_where_and_how_a_run_is_done_does_not_name_it(path: str, value: Any) -> 
 )
 def test_what_determines_the_result_names_it(path: str, value: Any) -> None:
     assert fingerprint(changed(path, value)) != fingerprint(CONFIG)
-
-
-def test_the_seed_is_no_part_of_a_name_but_another_one_for_the_data_is() -> None:
-    both = changed("seed", 7)
-    both["data"]["seed"] = 7
-    assert fingerprint(both) == fingerprint(CONFIG)
-    assert fingerprint(changed("data.seed", 7)) != fingerprint(CONFIG)
 
 
 def test_one_batch_is_not_all_of_them() -> None:

@@ -50,7 +50,7 @@ def load(path: Path, size: tuple[int, int] | None = None, *, labelled: bool = Fa
             a range (32-bit integers, floats), or several images in one file.
     """
     try:
-        with Image.open(path, formats=_formats()) as file:
+        with Image.open(path, formats=formats()) as file:
             if file.format != "MPO" and (count := getattr(file, "n_frames", 1)) > 1:  # an MPO's first one is the image
                 raise ValueError(f"it holds {count} images or frames: which one is meant? Save that one alone")
             if file.format != "TIFF":  # which Pillow turns when it decodes it
@@ -73,7 +73,7 @@ def load(path: Path, size: tuple[int, int] | None = None, *, labelled: bool = Fa
 def shape(path: Path) -> tuple[int, int]:
     """(H, W) of an image as `load` gives it, from the head of its file."""
     try:
-        with Image.open(path, formats=_formats()) as file:
+        with Image.open(path, formats=formats()) as file:
             # A TIFF's size is that of the upright image.
             lying = file.format != "TIFF" and orientation(file) in _LYING
             return (file.width, file.height) if lying else (file.height, file.width)
@@ -91,7 +91,8 @@ def orientation(file: Image.Image) -> int:
 
 
 @lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
+    """The formats that are opened, as Pillow names them: for some others, such as EPS, it starts programs."""
     Image.init()
     return tuple(format for format in FORMATS if format in Image.OPEN)  # an older Pillow knows no AVIF
 

@@ -12,8 +12,8 @@ from rga.runs.defaults import DEFAULTS
 
 VERSION = 2  # of the rules below; another one migrates the records (rga.tables.migrate)
 
-# Where things lie, how fast they are read and what draws synthetic data: none of it acts on the result, and of the
-# images that are tested together no statistics are taken. `data.seed` repeats the run's seed; another one counts.
+# Where things lie, how fast they are read and what draws synthetic data: none of it acts on the result. `data.seed`
+# repeats the run's seed, and of the images that are tested together no statistics are taken.
 _BLIND_DATA = {
     "root", "workers", "cache", "memory", "seed", "download", "test_batch", "demo_writer",
 }  # fmt: skip
@@ -53,7 +53,7 @@ def determines_result(key: str) -> bool:
     top, _, rest = key.partition(".")
     first = rest.partition(".")[0]
     if top == "data" and rest:
-        return first == "seed" or first not in _BLIND_DATA
+        return first not in _BLIND_DATA
     if top == "trainer":
         return first == "sync_batchnorm" or (bool(rest) and first not in _BLIND_TRAINER)
     return top not in _NOT_RESULT
@@ -115,7 +115,7 @@ def _acting(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "version": VERSION,
         "task": config.get("task"),
-        "data": _data(_node(config, "data"), config.get("seed")),
+        "data": _data(_node(config, "data")),
         "trunk": _without_folders(backbone.get("trunk")),
         "attention": {"block": attention.get("block"), "after": sorted(map(str, after))} if after else None,
         "recipe": {key: recipe.get(key) for key in ("epochs", "optimizer", "schedule")},
@@ -134,10 +134,8 @@ def _stage(stage: Any, backbone: Mapping[str, Any]) -> Any:
     return stages[stage - 1] if isinstance(stage, int) and 1 <= stage <= len(stages) else stage
 
 
-def _data(data: Mapping[str, Any], seed: Any) -> dict[str, Any]:
+def _data(data: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in data.items() if key not in _BLIND_DATA}
-    if data.get("seed") not in (None, seed):
-        kept["seed"] = data["seed"]
     reader = kept.get("reader")
     if isinstance(reader, Mapping) and str(reader.get("_target_", "")).startswith("rga."):
         # Which of our readers it is, the name of the data set tells.

@@ -344,3 +344,15 @@ def test_only_colours_and_outlines_of_cityscapes(copy: Path) -> None:
         path.rename(path.with_name(path.name.replace("labelIds.png", "color.png")))
     with pytest.raises(DataError, match=r"no labels in .*gtFine: .*csCreateTrainIdLabelImgs"):
         cityscapes.read(copy)
+
+
+def test_a_label_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostScript under the name of a PNG: Pillow would hand it to Ghostscript."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    label = tmp_path / "a.png"
+    label.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(DataError, match=r"a\.png"):
+        annotated.labels(label, np.arange(256, dtype=np.uint8))
+    assert not (tmp_path / "started").exists()

@@ -131,7 +131,7 @@ def labels(path: Path, lookup: Pixels, painted: Mapping[Colour, int] | None = No
 def _decode(path: Path) -> tuple[NDArray[Any], list[Colour]]:
     """The numbers of a label's pixels, (H, W), or their colours, (H, W, 3); and the palette, if it has one."""
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=decoding.formats()) as file:  # others start programs
             file.load()
             if decoding.orientation(file) != 1:
                 raise ValueError("EXIF says that it is to be turned or mirrored: remove that")
