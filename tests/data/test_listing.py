@@ -134,11 +134,11 @@ def test_the_index_of_an_ordinary_set_stays(tmp_path: Path) -> None:
             (tmp_path / part / name).write_bytes(bytes(number + 1))
     assert ReIDData(market1501.read, tmp_path, (64, 32)).index() == Index(
         (
-            "gallery\tbounding_box_test/0000_c1s1_000151_01.jpg\t2\t0 1",
-            "gallery\tbounding_box_test/0001_c3s1_001051_03.jpg\t3\t1 3",
-            "query\tquery/0001_c1s1_001051_00.jpg\t1\t1 1",
-            "train\tbounding_box_train/0002_c1s1_000451_03.jpg\t1\t2 1",
-            "train\tbounding_box_train/0007_c6s4_000001_00.jpg\t2\t7 6",
+            "gallery\t0000_c1s1_000151_01.jpg\t2\t0 1",
+            "gallery\t0001_c3s1_001051_03.jpg\t3\t1 3",
+            "query\t0001_c1s1_001051_00.jpg\t1\t1 1",
+            "train\t0002_c1s1_000451_03.jpg\t1\t2 1",
+            "train\t0007_c6s4_000001_00.jpg\t2\t7 6",
         )
     )
 
