@@ -291,7 +291,7 @@ def test_skipped_pictures_are_counted_and_named(
     for _ in range(2):  # the second time nothing is extracted
         printed = CliRunner().invoke(app, arguments)
         assert f"2 images that do not decode are left out: {', '.join(broken)}" in printed.output
-        assert "features of 5 pictures" in printed.output
+        assert "features of 5 images" in printed.output
     reasons = [message for message in caplog.messages if message.startswith("left out: cannot read the image")]
     assert [any(name in reason for reason in reasons) for name in broken] == [True, True]
     assert any("1 is left out (no images by their names): notes.txt" in message for message in caplog.messages)
