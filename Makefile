@@ -9,7 +9,7 @@ demo: $(INSTALLED)
 	$(BIN)/rga table 1 --run scale=demo data=market1501
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slurm'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 # On a SLURM of this machine, which is started if none runs: that takes root, and SLURM's packages.
 slurm: $(INSTALLED)

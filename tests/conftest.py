@@ -18,6 +18,13 @@ for name in (os.environ.keys() - alone().keys()) | _SLURM:
     del os.environ[name]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that send jobs to a SLURM, which may be a real one, run only if they are asked for: -m slurm."""
+    if "slurm" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slurm")])
+        items[:] = [item for item in items if not item.get_closest_marker("slurm")]
+
+
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of compositions for all tests: equal config trees compose once."""

@@ -1,5 +1,8 @@
 """How many processes a run is of: what srun or torchrun has started, or what the settings say; never neither."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +118,27 @@ def test_a_shell_within_an_allocation_is_one_process(
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     assert what_counts(make(tmp_path / "shell")) == what_counts(whole)
     assert list((tmp_path / "shell").glob("*/*/csv/*/metrics.csv"))
+
+
+def test_no_process_outlives_the_one_that_has_started_it() -> None:
+    """Lightning's second process, when the first one is killed: it would wait for that one for half an hour."""
+    child = "import time; from rga.training.engine import follow_parent; follow_parent(); print(0); time.sleep(3600)"
+    code = f"""
+import os, subprocess, sys
+environment = {{**os.environ, "LOCAL_RANK": "1"}}
+started = subprocess.Popen([sys.executable, "-uc", {child!r}], env=environment, stdout=subprocess.PIPE)
+started.stdout.readline()
+print(started.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    while _runs(int(done.stdout)):
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is running: one that has ended and that nobody has waited for is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -4,10 +4,14 @@ Inside a SLURM allocation only what srun starts is a part of something: a shell 
 have SLURM's variables too, and each is one process.
 """
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 _SRUN = "SLURM_STEP_NUM_TASKS"
 # What makes a process one of several; without them it is one by itself, still in its SLURM job.
@@ -61,6 +65,12 @@ def rank(environ: Mapping[str, str] = os.environ) -> int:
 def alone(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of a process that is by itself, whatever has started this one."""
     return {name: value for name, value in environ.items() if name not in _ONE_OF_SEVERAL}
+
+
+def follow_parent() -> None:
+    """Have a process that Lightning has started end with the one that has started it, also when that one is killed."""
+    if engine() is None and int(os.environ.get("LOCAL_RANK", 0)) and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def job(environ: Mapping[str, str] = os.environ) -> str | None:

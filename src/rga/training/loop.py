@@ -112,6 +112,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
 
+    engine.follow_parent()
     quiet()
     pl.seed_everything(this.seed, workers=True, verbose=False)
     settings = world.shared_out(_trainer_settings(config))

@@ -183,7 +183,7 @@ def expect_one_disk(trainer: pl.Trainer, folder: Path, summary: Callable[[], Map
     """
     if not dist.is_initialized():
         return [socket.gethostname()] * trainer.world_size
-    token = trainer.strategy.broadcast(folder / f".seen-{uuid.uuid4().hex}")
+    token = folder / trainer.strategy.broadcast(f".seen-{uuid.uuid4().hex}")  # a name that nobody has looked for
     if trainer.is_global_zero:
         token.touch()
     trainer.strategy.barrier()
