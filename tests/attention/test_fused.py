@@ -190,6 +190,20 @@ def test_nor_without_gradients_in_half_precision_or_for_one_value() -> None:
     assert not fused.fits(x, RGAS(CHANNELS, SIZE, vision=False))
 
 
+def test_torch_func_differentiates_the_modules() -> None:
+    block, x = build(RGASC), images()
+    parameters = {name: parameter.detach() for name, parameter in block.named_parameters()}
+    buffers = {name: buffer.clone() for name, buffer in block.named_buffers()}
+
+    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(block, (parameters, buffers), (x,)).square().sum()  # type: ignore[no-any-return]
+
+    found = torch.func.grad(loss)(parameters, buffers)
+    block(x).square().sum().backward()
+    for name, parameter in block.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-10, atol=1e-10)
+
+
 def test_batches_are_counted_when_a_state_is_read_or_loaded() -> None:
     block = build(RGASC)
     for _ in range(3):

@@ -32,11 +32,14 @@ _LAYERS = ("embed", "relate", "squeeze", "score")
 def fits(x: Tensor, block: nn.Module) -> bool:
     """Whether the function may stand in for the modules of a block: in training, where nobody looks into them.
 
-    Not in a trace or an export, not under torch.compile, which fuses by itself, nor without gradients. Not where a
-    BatchNorm is frozen, synchronised or in any other way not PyTorch's plain one, where a module has a hook, for the
-    blocks of the ablations, and in float16, whose products need float32.
+    Not in a trace or an export, not under torch.compile, which fuses by itself, under torch.func's transforms, nor
+    without gradients. Not where a BatchNorm is frozen, synchronised or in any other way not PyTorch's plain one, where
+    a module has a hook, for the blocks of the ablations, and in float16, whose products need float32. The function can
+    be differentiated once.
     """
     if isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if torch._C._are_functorch_transforms_active():
         return False
     if not block.training or not torch.is_grad_enabled() or _dtype(x) == torch.float16:
         return False
