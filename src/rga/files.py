@@ -43,7 +43,7 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
         temporary.unlink(missing_ok=True)
         cause: BaseException | None = error
         while cause is not None:  # PyTorch hides a full disk behind an error of its own
-            if isinstance(cause, OSError) and cause.filename is None:
+            if isinstance(cause, OSError) and cause.errno is not None and cause.filename is None:
                 cause.filename = str(path)
             cause = cause.__context__
         raise

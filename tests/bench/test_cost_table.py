@@ -164,9 +164,9 @@ def test_json() -> None:
     table = json.loads(printed("attention=se", "--format", "json", "--batch", "3"))
     assert table["table"] == "attention"
     setting = table["setting"]
-    assert (setting["data"], setting["network"], setting["scale"]) == ("market1501 (drawn)", "tiny", "demo")
+    assert (setting["data"], setting["network"], setting["scale"]) == ("market1501 (synthetic)", "tiny", "demo")
     assert (setting["size"], setting["device"], setting["batch"], setting["rounds"]) == ([64, 32], "cpu", 3, 1)
-    assert (setting["dtype"], setting["channels_last"], setting["compile"]) == ("float32", False, False)
+    assert (setting["dtype"], setting["channels_last"], setting["compile"]) == ("float32", True, False)
     none, se = table["rows"]
     assert [none["name"], se["name"]] == ["none", "se"]
     assert (none["cost"]["after"], se["cost"]["after"]) == ([], [1, 2, 3, 4])
@@ -186,7 +186,7 @@ def test_text() -> None:
     threads = torch.get_num_threads()
     title = f"Attention blocks: tiny at 64 x 32, behind stages 1, 2, 3, 4; cpu, {threads} thread"
     assert text.startswith(title)
-    assert "batch 2, float32\n" in text.splitlines(keepends=True)[0]
+    assert text.splitlines()[0].endswith("batch 2, float32, channels_last")
     assert "NOT results on the paper's data sets" in text
     rows = {words[0]: words[1:] for line in text.splitlines() if (words := line.split()) and words[0] in ("none", "se")}
     assert rows["none"][:2] == ["0.500", "0.000"]

@@ -47,8 +47,13 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    config = copy.deepcopy(CONFIG)
+def seeded(seed: int) -> dict[str, Any]:
+    """With another seed, which the data's repeats."""
+    return changed("seed", seed, changed("data.seed", seed))
+
+
+def changed(path: str, value: Any, config: dict[str, Any] = CONFIG) -> dict[str, Any]:
+    config = copy.deepcopy(config)
     node = config
     *parents, last = path.split(".")
     for key in parents:
@@ -64,8 +69,6 @@ def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("seed", 7),
-        ("data.seed", 7),
         ("rerun", True),
         ("objective", "map"),
         ("paths.runs", "/elsewhere"),
@@ -117,6 +120,7 @@ def test_where_and_how_a_run_is_done_does_not_name_it(path: str, value: Any) -> 
     ("path", "value"),
     [
         ("data.size", [128, 64]),
+        ("data.seed", 7),  # of its own, when the run's seed is 0
         ("task.margin", 0.5),
         ("task.flip", True),
         ("recipe.epochs", 60),
@@ -139,6 +143,10 @@ def test_where_and_how_a_run_is_done_does_not_name_it(path: str, value: Any) -> 
 )
 def test_what_determines_the_result_names_it(path: str, value: Any) -> None:
     assert fingerprint(changed(path, value)) != fingerprint(CONFIG)
+
+
+def test_the_seed_does_not_name_it() -> None:
+    assert fingerprint(seeded(7)) == fingerprint(CONFIG)
 
 
 def test_one_batch_is_not_all_of_them() -> None:
@@ -193,7 +201,7 @@ def test_equal_values_are_equal() -> None:
 
 
 def test_result_is_written_and_found(tmp_path: Path) -> None:
-    runs = [Run(tmp_path, changed("seed", seed)) for seed in (10, 2)]
+    runs = [Run(tmp_path, seeded(seed)) for seed in (10, 2)]
     assert not runs[0].finished
     for run in runs:
         run.write_result({"metrics": {"map": 0.5}})
@@ -227,7 +235,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     ["", '{"metrics": {"ma', "[]", '{"seed": 0}', '{"metrics": {}, "fingerprint": "other", "seed": 0}', b"\xff\xfe"],
 )
 def test_a_damaged_result_is_named_and_left_out(tmp_path: Path, text: str | bytes) -> None:
-    good, bad = Run(tmp_path, changed("seed", 1)), Run(tmp_path, CONFIG)
+    good, bad = Run(tmp_path, seeded(1)), Run(tmp_path, CONFIG)
     good.write_result({"metrics": {}})
     bad.folder.mkdir(parents=True)
     (bad.folder / RESULT).write_bytes(text if isinstance(text, bytes) else text.encode())

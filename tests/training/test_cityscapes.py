@@ -84,7 +84,7 @@ def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> Non
     (run,) = finished.glob("*/0")
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         predict(run, pictures, tmp_path / "out")
     (pictures / "a.png").write_bytes(b"no picture")
     with pytest.raises(ConfigError, match="no finished run"):
@@ -131,7 +131,7 @@ def test_results_of_different_kinds_are_not_mixed(finished: Path, tmp_path: Path
     next((tmp_path / "out").glob(".*.json")).unlink()
     with pytest.raises(DataError, match="does not say of what it was made"):
         predict(run, images, tmp_path / "out", "cpu")
-    with pytest.raises(DataError, match="would be images there the next time"):
+    with pytest.raises(DataError, match="would be taken for an image there the next time"):
         predict(run, images, images / "out", "cpu")
 
 
@@ -141,7 +141,7 @@ def test_results_of_different_kinds_are_not_mixed(finished: Path, tmp_path: Path
         ("attention=nonlocal", "rga: .*is none: it has no method gate.*task.grid=false"),
         ("task.auxiliary_stage=layer9", "rga: .*layer9.*layer1"),
         ("+task.hread=1", "rga: .*hread"),
-        ("data=camvid", "rga: there are no demo data for camvid"),
+        ("data=camvid", "rga: data: there are no demo data for camvid"),
     ],
 )
 def test_what_cannot_be_built_is_one_message(tmp_path: Path, override: str, message: str) -> None:

@@ -12,10 +12,10 @@ from rga.runs.defaults import DEFAULTS
 
 VERSION = 2  # of the rules below; another one migrates the records (rga.tables.migrate)
 
-# Where things lie, how fast they are read and what draws synthetic data: none of it acts on the result. `data.seed`
-# repeats the run's seed, and of the images that are tested together no statistics are taken.
+# Where things lie, how fast they are read and what draws synthetic data: none of it acts on the result. Of the images
+# that are tested together no statistics are taken.
 _BLIND_DATA = {
-    "root", "workers", "cache", "memory", "seed", "download", "test_batch", "demo_writer",
+    "root", "workers", "cache", "memory", "download", "test_batch", "demo_writer",
 }  # fmt: skip
 # On which devices (the batch is the global one), how fast, how often something is written or validated, and when to
 # stop: a run that was stopped is not finished. All other options of the Trainer count, those of a quick try among them.
@@ -115,7 +115,7 @@ def _acting(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "version": VERSION,
         "task": config.get("task"),
-        "data": _data(_node(config, "data")),
+        "data": _data(_node(config, "data"), config.get("seed")),
         "trunk": _without_folders(backbone.get("trunk")),
         "attention": {"block": attention.get("block"), "after": sorted(map(str, after))} if after else None,
         "recipe": {key: recipe.get(key) for key in ("epochs", "optimizer", "schedule")},
@@ -134,8 +134,10 @@ def _stage(stage: Any, backbone: Mapping[str, Any]) -> Any:
     return stages[stage - 1] if isinstance(stage, int) and 1 <= stage <= len(stages) else stage
 
 
-def _data(data: Mapping[str, Any]) -> dict[str, Any]:
+def _data(data: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     kept = {key: value for key, value in data.items() if key not in _BLIND_DATA}
+    if kept.get("seed") == seed:  # it repeats the run's, which is not part of the name
+        kept.pop("seed", None)
     reader = kept.get("reader")
     if isinstance(reader, Mapping) and str(reader.get("_target_", "")).startswith("rga."):
         # Which of our readers it is, the name of the data set tells.
