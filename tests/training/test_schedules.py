@@ -28,7 +28,7 @@ def test_the_cifar_recipe_starts_deep_networks_slowly(depth: int, first: float) 
 
 
 def test_what_is_left_of_a_deep_network_starts_at_once() -> None:
-    """At scale=demo a ninth of its layers."""
+    """At scale=demo a twelfth of its layers."""
     config = compose(["experiment=cifar_resnet", "scale=demo", "backbone.depth=110"])
     assert instantiate(config["recipe"]["schedule"])(0) == 1.0
     assert resnet_steps(0, depth=218, shrink=1, milestones=[2], gamma=0.1) == pytest.approx(0.1)
