@@ -45,7 +45,7 @@ class Index:
         splits: dict[str, list[tuple[str, str]]] = {}
         for split, path, label in files:
             splits.setdefault(split, []).append((os.fspath(path), label))
-        paths = {path for listed in splits.values() for path, _ in listed}
+        paths = dict.fromkeys(path for listed in splits.values() for path, _ in listed)  # folder by folder: faster
         size = {path: os.stat(path).st_size for path in paths}  # noqa: PTH116 - a hundred thousand times
         lines = []
         for split, listed in splits.items():
