@@ -13,9 +13,9 @@ from rga.runs.defaults import DEFAULTS
 VERSION = 2  # of the rules below; another one migrates the records (rga.tables.migrate)
 
 # Where things lie, how fast they are read and what draws synthetic data: none of it acts on the result. Of the images
-# that are tested together no statistics are taken.
+# that are tested together no statistics are taken. `data.seed` repeats the run's seed; one of its own counts (`_data`).
 _BLIND_DATA = {
-    "root", "workers", "cache", "memory", "download", "test_batch", "demo_writer",
+    "root", "workers", "cache", "memory", "seed", "download", "test_batch", "demo_writer",
 }  # fmt: skip
 # On which devices (the batch is the global one), how fast, how often something is written or validated, and when to
 # stop: a run that was stopped is not finished. All other options of the Trainer count, those of a quick try among them.
@@ -53,7 +53,7 @@ def determines_result(key: str) -> bool:
     top, _, rest = key.partition(".")
     first = rest.partition(".")[0]
     if top == "data" and rest:
-        return first not in _BLIND_DATA
+        return first == "seed" or first not in _BLIND_DATA
     if top == "trainer":
         return first == "sync_batchnorm" or (bool(rest) and first not in _BLIND_TRAINER)
     return top not in _NOT_RESULT
@@ -136,8 +136,8 @@ def _stage(stage: Any, backbone: Mapping[str, Any]) -> Any:
 
 def _data(data: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     kept = {key: value for key, value in data.items() if key not in _BLIND_DATA}
-    if kept.get("seed") == seed:  # it repeats the run's, which is not part of the name
-        kept.pop("seed", None)
+    if data.get("seed", seed) != seed:
+        kept["own_seed"] = data["seed"]
     reader = kept.get("reader")
     if isinstance(reader, Mapping) and str(reader.get("_target_", "")).startswith("rga."):
         # Which of our readers it is, the name of the data set tells.
