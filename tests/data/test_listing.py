@@ -110,12 +110,14 @@ def test_other_suffixes_and_folders_are_read(market: Path, tmp_path: Path, caplo
     assert caplog.messages == [f"in {root} {said}"]
 
 
-def test_one_name_twice(market: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("copy", ["copy/{stem}.jpg", "{stem}.png"])
+def test_one_name_twice(market: Path, tmp_path: Path, copy: str) -> None:
     root = tmp_path / "set"
     shutil.copytree(market, root)
     first = sorted((root / "query").iterdir())[0]
-    (root / "query" / "copy").mkdir()
-    shutil.copy(first, root / "query" / "copy")
+    second = root / "query" / copy.format(stem=first.stem)
+    second.parent.mkdir(exist_ok=True)
+    shutil.copy(first, second)
     with pytest.raises(DataError, match="have one name: keep one of them"):
         market1501.read(root)
 

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from data.pngs import chunk, png
 from rga.data import decoding
 from rga.data.base import Scene
 from rga.data.scenes import annotated
@@ -108,8 +108,42 @@ def test_a_transparent_colour_of_a_palette_or_a_png(tmp_path: Path) -> None:
     Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)).save(tmp_path / "c.png", transparency=(1, 2, 3))
     assert decoding.load(tmp_path / "c.png").tolist() == [[[255, 255, 255], [4, 5, 6]]]
     Image.fromarray(np.array([[7, 9]], np.uint16)).save(tmp_path / "g.png", transparency=7)
-    with pytest.raises(DataError, match=r"g\.png: it has 16 bits and a transparent grey"):
+    with pytest.raises(DataError, match=r"g\.png: it has 16 bits and a transparent colour"):
         decoding.load(tmp_path / "g.png")
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "row", "transparent", "expected"),
+    [
+        (1, 0, b"\x40", [0], [255, 255]),
+        (2, 0, b"\x60", [2], [85, 255]),
+        (4, 0, b"\x2b", [2], [255, 187]),
+        (8, 0, b"\x02\x2b", [2], [255, 43]),
+        (16, 0, b"\x02\x00\x2b\x00", [512], None),
+        (16, 2, b"\x02\x00\x02\x00\x02\x00\x2b\x00\x2b\x00\x2b\x00", [512, 512, 512], None),
+    ],
+)
+def test_a_transparent_colour_in_every_depth(
+    tmp_path: Path, bits: int, kind: int, row: bytes, transparent: list[int], expected: list[int] | None
+) -> None:
+    """A PNG declares it in numbers of its own depth, which Pillow does not scale as it does the pixels."""
+    declared = b"".join(struct.pack(">H", value) for value in transparent)
+    (tmp_path / "a.png").write_bytes(png(2, bits, kind, row, chunk(b"tRNS", declared)))
+    if expected is None:
+        with pytest.raises(DataError, match=r"a\.png: it has 16 bits and a transparent colour"):
+            decoding.load(tmp_path / "a.png")
+    else:
+        assert decoding.load(tmp_path / "a.png")[0, :, 1].tolist() == expected
+
+
+@pytest.mark.parametrize(("alpha_bits", "expected"), [(0, 9), (8, 255)])
+def test_the_fourth_byte_of_a_tga_that_declares_no_alpha(tmp_path: Path, alpha_bits: int, expected: int) -> None:
+    pixels = np.array([[[9, 9, 9, 0]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tga")
+    content = bytearray((tmp_path / "a.tga").read_bytes())
+    content[17] = content[17] & 0xF0 | alpha_bits
+    (tmp_path / "a.tga").write_bytes(content)
+    assert decoding.load(tmp_path / "a.tga").tolist() == [[[expected] * 3]]
 
 
 # What EXIF's Orientation means: where row 0 and column 0 of what is stored are displayed.
@@ -146,10 +180,9 @@ def test_exif_behind_the_pixels_of_a_png(tmp_path: Path) -> None:
     exif, path = Image.Exif(), tmp_path / "a.png"
     exif[0x0112] = 6
     Image.new("RGB", (4, 2)).save(path)
-    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    behind = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
     content = path.read_bytes()
-    path.write_bytes(content[:-12] + chunk + content[-12:])
+    path.write_bytes(content[:-12] + behind + content[-12:])
     assert decoding.shape(path) == decoding.load(path).shape[:2] == (4, 2)
 
 
@@ -200,6 +233,9 @@ def test_the_colours_of_a_profile_are_made_srgb(tmp_path: Path) -> None:
     for name, profile in (("srgb", srgb), ("damaged", b"nothing"), ("cut", srgb[:200])):
         image.save(tmp_path / f"{name}.png", icc_profile=profile)
         np.testing.assert_array_equal(decoding.load(tmp_path / f"{name}.png"), ramp)
+    named = matrix_profile(1.0).replace("test".encode("utf-16-be"), "sRGB".encode("utf-16-be"))
+    image.save(tmp_path / "named.png", icc_profile=named)  # what it calls itself is not looked at
+    np.testing.assert_array_equal(decoding.load(tmp_path / "named.png"), decoding.load(tmp_path / "linear.png"))
     image.convert("L").save(tmp_path / "grey.png", icc_profile=srgb.replace(b"sRGB", b"mine"))  # of other channels
     np.testing.assert_array_equal(decoding.load(tmp_path / "grey.png"), ramp)
 
@@ -208,10 +244,9 @@ def test_the_gamma_of_a_png(tmp_path: Path) -> None:
     ramp = np.repeat(np.arange(0, 256, 15, dtype=np.uint8)[None, :, None], 3, axis=2)
     Image.fromarray(ramp).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
-    for gamma, expected in ((1.0, 255 * (ramp / 255) ** (1 / 2.2)), (0.45455, ramp)):
-        body = b"gAMA" + struct.pack(">I", round(100_000 * gamma))
-        chunk = struct.pack(">I", 4) + body + struct.pack(">I", zlib.crc32(body))
-        (tmp_path / "b.png").write_bytes(content[:33] + chunk + content[33:])  # behind the head
+    for gamma, expected in ((1.0, 255 * (ramp / 255) ** (1 / 2.2)), (0.45455, ramp), (0, ramp), (42_000, ramp)):
+        declared = chunk(b"gAMA", struct.pack(">I", round(100_000 * gamma)))
+        (tmp_path / "b.png").write_bytes(content[:33] + declared + content[33:])  # behind the head
         np.testing.assert_allclose(decoding.load(tmp_path / "b.png"), expected, atol=0.501)
 
 

@@ -84,7 +84,7 @@ def test_each_layer_is_named(mine: Path) -> None:
     assert "  attention.block.reduction is 4 instead of 8 (backbone=demo/cifar_resnet)" in lines
     assert "  attention.after is [1] instead of [1, 2, 3, 4] (experiment=cifar_resnet)" in lines
     assert "  recipe.epochs is 4 instead of 164 (command line)" in lines
-    assert "  recipe.batch is 32 instead of 128 (scale=demo)" in lines
+    assert "  recipe.batch is 16 instead of 128 (scale=demo)" in lines
     assert explain([]) == ["experiment=reid scale=paper: every value is as its file in conf/ has it"]
 
 

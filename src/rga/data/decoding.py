@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from rga.errors import DataError
 
@@ -51,8 +51,8 @@ def load(path: Path, size: tuple[int, int] | None = None, *, labelled: bool = Fa
     """
     try:
         with Image.open(path, formats=formats()) as file:
-            if file.format != "MPO" and (count := getattr(file, "n_frames", 1)) > 1:  # an MPO's first one is the image
-                raise ValueError(f"it holds {count} images or frames: which one is meant? Save that one alone")
+            expect_one(file)
+            _mend_transparency(file)
             if file.format != "TIFF":  # which Pillow turns when it decodes it
                 file.load()
             turn = _UPRIGHT.get(orientation(file))
@@ -60,7 +60,7 @@ def load(path: Path, size: tuple[int, int] | None = None, *, labelled: bool = Fa
                 raise ValueError(
                     "EXIF says that it is to be turned or mirrored, but not whether its label is: remove that"
                 )
-            image = _colours(file)
+            image = _colours(file, path)
             if turn is not None and file.format != "TIFF":
                 image = image.transpose(turn)
             if size is not None and image.size != (size[1], size[0]):
@@ -81,6 +81,18 @@ def shape(path: Path) -> tuple[int, int]:
         raise DataError(f"cannot read the image {path}: {error}") from error
 
 
+def expect_one(file: Image.Image) -> None:
+    """Stop at an open file of several images or frames; the first one of a phone's MPO is the image."""
+    if file.format != "MPO" and (count := getattr(file, "n_frames", 1)) > 1:
+        raise ValueError(f"it holds {count} images or frames: which one is meant? Save that one alone")
+
+
+def stored_as(file: ImageFile.ImageFile) -> str:
+    """Pillow's raw mode of an open file that is not yet decoded: `L;4` is grey of 4 bits, which it scales to 8."""
+    arguments = file.tile[0].args if file.tile else ""
+    return str(arguments[0]) if isinstance(arguments, tuple) else str(arguments)
+
+
 def orientation(file: Image.Image) -> int:
     """What EXIF says of an open file, 1 to 8; 1 where it says nothing, or is damaged."""
     try:
@@ -97,7 +109,7 @@ def formats() -> tuple[str, ...]:
     return tuple(format for format in FORMATS if format in Image.OPEN)  # an older Pillow knows no AVIF
 
 
-def _colours(file: Image.Image) -> Image.Image:
+def _colours(file: Image.Image, path: Path) -> Image.Image:
     """RGB of a decoded file of any mode.
 
     Raises:
@@ -110,13 +122,13 @@ def _colours(file: Image.Image) -> Image.Image:
         kind = "32-bit integers" if file.mode == "I" else "floats"
         raise ValueError(f"its pixels are {kind}, whose black and white are not known: save it in 8 or 16 bits")
     alpha = None
-    if image.has_transparency_data:
+    if image.has_transparency_data and not _without_alpha(file, path):
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
         image = image.convert("RGB")
     if profile:
         image = _as_srgb(image, profile)
-    elif (gamma := file.info.get("gamma")) and "srgb" not in file.info and abs(gamma / _GAMMA - 1) > 0.05:
+    elif (gamma := _gamma(file)) is not None:
         table = [round(255 * (value / 255) ** (_GAMMA / gamma)) for value in range(256)]
         image = image.convert("RGB").point(3 * table)
     image = image.convert("RGB")
@@ -125,10 +137,35 @@ def _colours(file: Image.Image) -> Image.Image:
     return image
 
 
+def _gamma(file: Image.Image) -> float | None:
+    """What a PNG says of its gamma, where that is another than a screen's and none that nobody can mean."""
+    gamma: float | None = file.info.get("gamma")
+    if gamma is None or "srgb" in file.info or not 0.1 < gamma < 10:
+        return None
+    return gamma if abs(gamma / _GAMMA - 1) > 0.05 else None
+
+
+def _mend_transparency(file: ImageFile.ImageFile) -> None:
+    """The colour that a PNG declares transparent, in the numbers that its pixels will have."""
+    if (colour := file.info.get("transparency")) is None:
+        return
+    stored = stored_as(file)
+    if "16" in stored:
+        raise ValueError("it has 16 bits and a transparent colour: save it in 8 bits")
+    if stored in ("L;2", "L;4"):
+        file.info["transparency"] = colour * 255 // (2 ** int(stored[2:]) - 1)
+
+
+def _without_alpha(file: Image.Image, path: Path) -> bool:
+    """Whether the fourth byte of a TGA's pixels means nothing, as its head says; Pillow takes it for alpha."""
+    if file.format != "TGA":
+        return False
+    with path.open("rb") as head:
+        return head.read(18)[17] & 15 == 0
+
+
 def _eight_bits(file: Image.Image) -> Image.Image:
     """A grey image of 16 bits (or TIFF's 12), which Pillow would clip at 255."""
-    if "transparency" in file.info:
-        raise ValueError("it has 16 bits and a transparent grey: save it in 8 bits")
     tags = getattr(file, "tag_v2", {})
     top = 4095 if tags.get(_BITS) == (12,) else 65535
     values = np.asarray(file).astype(np.int64).clip(0, top)
@@ -141,10 +178,19 @@ def _as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """The colours that a profile means; one that is damaged, or of other channels, counts as none."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(source).lower():
-            return image
         flat = image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
-        found = ImageCms.profileToProfile(flat, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        to_srgb = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), flat.mode, "RGB")
+        if flat.mode == "RGB" and _changes_nothing(to_srgb):
+            return image
+        found = ImageCms.applyTransform(flat, to_srgb)
     except (ImageCms.PyCMSError, *_DAMAGED):
         return image
     return found or image
+
+
+def _changes_nothing(to_srgb: ImageCms.ImageCmsTransform) -> bool:
+    """Whether a profile is sRGB, whatever it calls itself: all colours stay within rounding."""
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    found = ImageCms.applyTransform(Image.fromarray(colours), to_srgb)
+    return found is not None and bool((np.abs(np.asarray(found).astype(int) - colours) <= 2).all())

@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from data.pngs import png
 from rga.data import check
 from rga.data.demo import writers
 from rga.data.marker import MARKER
@@ -356,3 +358,48 @@ def test_a_label_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(DataError, match=r"a\.png"):
         annotated.labels(label, np.arange(256, dtype=np.uint8))
     assert not (tmp_path / "started").exists()
+
+
+ALL = np.arange(256).astype(np.uint8)  # every number is a label
+
+
+@pytest.mark.parametrize(("bits", "row", "expected"), [(2, b"\x1b", [0, 1, 2, 3]), (4, b"\x0b\x21", [0, 11, 2, 1])])
+def test_labels_of_2_and_4_bits_are_their_numbers(tmp_path: Path, bits: int, row: bytes, expected: list[int]) -> None:
+    """Pillow scales a grey image to 8 bits."""
+    (tmp_path / "a.png").write_bytes(png(4, bits, 0, row))
+    assert annotated.labels(tmp_path / "a.png", ALL).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.png", {"format": "JPEG", "quality": 100}, "it is JPEG, whatever its name"),
+        ("a.tif", {"format": "JPEG"}, "it is JPEG, whatever its name"),
+        ("a.png", {"format": "WEBP"}, "it is WEBP, whatever its name"),
+        ("a.gif", {}, "it is GIF, whatever its name"),  # whose writers sort the palette
+        ("a.tif", {"compression": "jpeg"}, "it is TIFF compressed as jpeg"),
+        ("a.tif", {"tiffinfo": {262: 0}}, "it is stored as a negative"),
+        ("a.tif", {"save_all": True, "append_images": [Image.new("L", (8, 8))]}, "it holds 2 images"),
+    ],
+)
+def test_labels_that_are_not_what_was_written(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
+    image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    image.save(tmp_path / name, **options)
+    with pytest.raises(DataError, match=rf"cannot read the label .*{name}: {message}"):
+        annotated.labels(tmp_path / name, ALL)
+
+
+@pytest.mark.parametrize("content", [b"P5 2 1 33\n\x03\x21", b"P2 2 1 33\n3 33\n"])
+def test_labels_with_a_largest_value_of_their_own(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pgm").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.pgm: its largest value is said to be 33"):
+        annotated.labels(tmp_path / "a.pgm", ALL)
+    (tmp_path / "a.pgm").write_bytes(content.replace(b" 33\n", b" 255\n", 1))
+    assert annotated.labels(tmp_path / "a.pgm", ALL).tolist() == [[3, 33]]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tga", ".pgm"])
+def test_labels_in_every_exact_format(tmp_path: Path, suffix: str) -> None:
+    numbers = np.array([[0, 33, 7], [255, 1, 253]], np.uint8)
+    Image.fromarray(numbers).save(tmp_path / f"a{suffix}")
+    assert annotated.labels(tmp_path / f"a{suffix}", ALL).tolist() == numbers.tolist()

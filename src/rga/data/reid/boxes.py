@@ -68,8 +68,8 @@ class Boxes:
             samples = found.parts[part] = []
             paths: dict[str, Path] = {}
             for path in sorted((folder / part / name for name in images), key=lambda path: (path.name, path)):
-                if paths.setdefault(path.name, path) != path:
-                    raise DataError(f"{paths[path.name]} and {path} have one name: keep one of them")
+                if paths.setdefault(path.stem, path) != path:
+                    raise DataError(f"{paths[path.stem]} and {path} have one name: keep one of them")
                 if match := self.name.fullmatch(path.stem):
                     samples.append(Sample(path, int(match[1]), int(match[2])))
                 else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from rga.data import audit, decoding
 from rga.data.base import IGNORED, UNKNOWN, Colour, Scene, SceneSplit, shorten
@@ -14,6 +14,8 @@ from rga.data.listing import left_out
 from rga.errors import DataError
 
 Pixels = NDArray[np.uint8]
+
+_EXACT = ("BMP", "DIB", "PNG", "PPM", "TGA", "TIFF")  # what is written is what is read
 
 
 def locate(root: str | Path, title: str, inside: Sequence[str], needed: Sequence[str], source: str) -> Path:
@@ -132,15 +134,36 @@ def _decode(path: Path) -> tuple[NDArray[Any], list[Colour]]:
     """The numbers of a label's pixels, (H, W), or their colours, (H, W, 3); and the palette, if it has one."""
     try:
         with Image.open(path, formats=decoding.formats()) as file:  # others start programs
+            decoding.expect_one(file)
+            scale = _scale(file)
             file.load()
             if decoding.orientation(file) != 1:
                 raise ValueError("EXIF says that it is to be turned or mirrored: remove that")
             values = file.getpalette("RGB") or [] if file.mode == "P" else []
             found = np.asarray(file.convert("RGB") if file.mode in ("RGB", "RGBA") else file)
+            found = found // scale if scale > 1 else found
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that Pillow's readers raise
         raise DataError(f"cannot read the label {path}: {error}") from error
     flat = iter(values)
     return found, list(zip(flat, flat, flat, strict=False))
+
+
+def _scale(file: ImageFile.ImageFile) -> int:
+    """By what Pillow multiplies the numbers of an open label when it decodes it.
+
+    Raises:
+        ValueError: what it decodes are not the numbers that were written.
+    """
+    if file.format not in _EXACT or file.info.get("compression") in ("jpeg", "webp"):
+        kind = file.format if file.format not in _EXACT else f"{file.format} compressed as {file.info['compression']}"
+        raise ValueError(f"it is {kind}, whatever its name, which changes numbers and colours: labels are PNG")
+    stored = decoding.stored_as(file)
+    if isinstance(found := file.tile[0].args, tuple) and file.format == "PPM" and found[1] not in (255, 65535):
+        raise ValueError(f"its largest value is said to be {found[1]}, not 255: save it as PNG")
+    if stored.startswith("L;") and "I" in stored:
+        raise ValueError("it is stored as a negative (white is zero): save it as PNG")
+    bits = {"L;2": 2, "L;2R": 2, "L;4": 4, "L;4R": 4}.get(stored, 8)
+    return 255 // (2**bits - 1)
 
 
 def _from_colours(path: Path, found: Pixels, painted: Mapping[Colour, int]) -> Pixels:
