@@ -1,6 +1,7 @@
 """Files of weights as other people's code writes them: wrapped, kept beside other things, as parts of larger models."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,57 @@ def test_what_is_refused(state: State, tmp_path: Path) -> None:
         damaged = {name: tensor.clone() for name, tensor in state.items()}
         damaged["layer4.1.bn2.running_var"][3] = value
         fails(damaged, r"holds weights that are not finite, as of a run that diverged: layer4\.1\.bn2\.running_var")
-    (tmp_path / "empty.pt").touch()
-    with pytest.raises(ValueError, match=r"empty\.pt is empty"):
-        read_weights(tmp_path / "empty.pt")
+    fails(dict(enumerate(state.values())), "holds no state dict: .*; it has 0, 1, 10")
+    ring: dict[str, Any] = {"epoch": 3}
+    ring["model"] = ring
+    fails(ring, "holds no state dict: .*; it has epoch, model")
+    for content, message in (
+        (b"", "is empty"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "is a pointer of Git LFS .* git lfs pull",
+        ),
+        (b"\n<!DOCTYPE html>\n<html>", "is a web page"),
+        (b"<HTML><body>Sign in", "is a web page"),
+    ):
+        (tmp_path / "b.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"b\.pt {message}"):
+            read_weights(tmp_path / "b.pt")
+
+
+UNUSABLE: dict[str, tuple[str, Callable[[Tensor], Tensor], str]] = {
+    "meta": ("conv1.weight", lambda x: x.to("meta"), "tensors without values"),
+    "sparse": ("conv1.weight", lambda x: x.to_sparse(), "sparse or quantised tensors"),
+    "float64": ("conv1.weight", lambda x: x.double() * 1e300, "not finite"),
+    "variance": ("bn1.running_var", lambda x: -x, "negative variances"),
+    "int8": ("conv1.weight", lambda x: (100 * x).to(torch.int8), "not the real numbers .*: conv1.weight is int8"),
+    "bool": ("conv1.weight", lambda x: x > 0, "conv1.weight is bool"),
+    "complex": ("conv1.weight", lambda x: x.to(torch.complex64), "conv1.weight is complex64"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_tensors_that_no_network_of_floats_can_have(state: State, tmp_path: Path, kind: str) -> None:
+    name, change, message = UNUSABLE[kind]
+    torch.save(state | {name: change(state[name])}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=message):
+        torchvision_trunk("resnet18", weights=tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_are_converted(state: State, tmp_path: Path, dtype: torch.dtype) -> None:
+    torch.save({name: x.to(dtype) if x.is_floating_point() else x for name, x in state.items()}, tmp_path / "a.pt")
+    trunk = torchvision_trunk("resnet18", weights=tmp_path / "a.pt").state_dict()
+    assert all(torch.equal(x, state[name].to(dtype).to(x.dtype)) for name, x in trunk.items())
+
+
+def test_which_of_several_is_taken_is_said(state: State, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    averaged = {name: x + 1 for name, x in state.items()}
+    torch.save({"state_dict": state, "state_dict_ema": averaged, "epoch": 3}, tmp_path / "a.pt")
+    logging.getLogger("rga").propagate = True
+    with caplog.at_level(logging.INFO, "rga"):
+        assert torch.equal(read_weights(tmp_path / "a.pt")["conv1.weight"], state["conv1.weight"])
+    assert "a.pt holds several state dicts: state_dict is taken, state_dict_ema is not" in caplog.text
 
 
 def test_a_part_of_the_network_itself(tmp_path: Path) -> None:

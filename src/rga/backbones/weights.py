@@ -4,7 +4,7 @@ import logging
 import pickle
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ _COUNTER = ".num_batches_tracked"
 _KEPT_UNDER = ("state_dict", "model", "net", "model_state_dict", "network")  # by training code, beside an optimiser
 _WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 _BEHIND = ("classifier.", "fc.", "head.", "heads.", "bottleneck.", "bnneck.", "cls.", "feat_bn.", "neck.")  # a trunk
+
+_NO_WEIGHTS = {  # by how a file begins
+    b"version https://git-lfs": "a pointer of Git LFS to the file itself: get that with git lfs pull",
+    b"<!doctype html": "a web page: the download needs a login or a confirmation in a browser",
+    b"<html": "a web page: the download needs a login or a confirmation in a browser",
+}
 
 log = logging.getLogger("rga")
 
@@ -41,7 +47,7 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
     Nothing in the file is executed: torch.load with weights_only.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or it holds no finite tensors by name.
+        FileNotFoundError, ValueError: there is no such file, or it holds no tensors by name that a network can have.
     """
     path = Path(file).expanduser()
     return state_dict_of(read_checkpoint(path), path)
@@ -53,31 +59,75 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
     Names are without what DataParallel (`module.`) and torch.compile (`_orig_mod.`) add, however often they do.
 
     Raises:
-        ValueError: there are no tensors by name, two of them have one name, or they are not finite.
+        ValueError: there are no tensors by name, two of them have one name, or a network cannot have them: they are
+            not finite or not there, sparse or quantised, or negative variances.
     """
-    state = content
-    while isinstance(state, Mapping) and not _is_state_dict(state):
-        state = next((state[key] for key in _KEPT_UNDER if isinstance(state.get(key), Mapping)), None)
-    if not isinstance(state, Mapping):
+    found = _search(content)
+    if found is None:
         there = f"; it has {few([str(key) for key in content])}" if isinstance(content, Mapping) else ""
         raise ValueError(
             f"{path} holds no state dict: expected tensors by name, or such a dict under "
             f"{', '.join(_KEPT_UNDER)}{there}"
         )
+    state, beside = found
+    if beside:
+        log.info("%s holds several state dicts: %s is taken, %s is not", path, *map(few, beside))
     averages = {"n_averaged"} if "n_averaged" in state else set()  # of torch's AveragedModel: a counter
-    found = {_WRAPPED.sub("", name): tensor for name, tensor in state.items() if name not in averages}
-    if len(found) + len(averages) < len(state):
+    tensors = {_WRAPPED.sub("", name): tensor for name, tensor in state.items() if name not in averages}
+    if len(tensors) + len(averages) < len(state):
         raise ValueError(
             f"{path} holds tensors whose names differ by 'module.' or '_orig_mod.' alone: it is of two models"
         )
-    bad = [name for name, tensor in found.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
-    if bad:
-        raise ValueError(f"{path} holds weights that are not finite, as of a run that diverged: {few(bad)}")
-    return found
+    for what, is_so in _UNUSABLE.items():
+        if bad := [name for name, tensor in tensors.items() if is_so(name, tensor)]:
+            raise ValueError(f"{path} holds {what}: {few(bad)}")
+    return tensors
 
 
-def _is_state_dict(content: Mapping[Any, Any]) -> bool:
-    return bool(content) and all(isinstance(value, Tensor) for value in content.values())
+def _search(content: Any, depth: int = 4) -> tuple[Mapping[str, Tensor], tuple[list[str], list[str]] | None] | None:
+    """The state dict in what a file holds; and, where others lie beside it, its key and theirs.
+
+    None: there is none, so deep; a dict may hold itself.
+    """
+    if not isinstance(content, Mapping) or not depth:
+        return None
+    if _is_state_dict(content):
+        return content, None
+    for key in _KEPT_UNDER:
+        if (inside := _search(content.get(key), depth - 1)) is not None:
+            others = [str(other) for other, value in content.items() if other != key and _is_state_dict(value)]
+            return inside[0], ([key], others) if others else inside[1]
+    return None
+
+
+def _is_state_dict(content: Any) -> bool:
+    return (
+        isinstance(content, Mapping)
+        and bool(content)
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+    )
+
+
+def _overflows(_: str, tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and not bool(tensor.float().isfinite().all())
+
+
+# What no network of floats can be filled with, in the order in which it is looked for; the last ones look at values.
+_UNUSABLE: dict[str, Callable[[str, Tensor], bool]] = {
+    "tensors without values, on the device 'meta'": lambda _, tensor: tensor.is_meta,
+    "sparse or quantised tensors": lambda _, tensor: tensor.layout != torch.strided or tensor.is_quantized,
+    "weights that are not finite, as of a run that diverged": _overflows,
+    "negative variances": lambda name, tensor: name.endswith("running_var") and bool((tensor < 0).any()),
+}
+
+
+def _of_another_kind(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> list[str]:
+    """Names of integers, bits or complex numbers where a network has real ones."""
+    return [
+        f"{name} is {str(values[name].dtype).removeprefix('torch.')}"
+        for name, target in targets.items()
+        if target.is_floating_point() and name in values and not values[name].is_floating_point()
+    ]
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -90,7 +140,12 @@ def read_checkpoint(path: Path) -> Any:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file of weights at {path.absolute()}")
-    if not path.stat().st_size:
+    with path.open("rb") as file:
+        head = file.read(64)
+    for start, what in _NO_WEIGHTS.items():
+        if head.lstrip().lower().startswith(start):
+            raise ValueError(f"{path} is {what}")
+    if not head:
         raise ValueError(f"{path} is empty: was a download or a copy of it interrupted?")
     try:
         if path.suffix == ".safetensors":
@@ -120,9 +175,11 @@ def few(names: Collection[str], most: int = 6) -> str:
     return ", ".join(sorted(names)[:most]) + more
 
 
-def misfit(missing: Collection[str], unexpected: Collection[str], shapes: Collection[str] = ()) -> str:
+def misfit(
+    missing: Collection[str], unexpected: Collection[str], shapes: Collection[str] = (), kinds: Collection[str] = ()
+) -> str:
     """The lines of an error: names that do not fit, of many a few; an empty text where all fit."""
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "of another kind": kinds}
     return "\n".join(f"  {what}: {few(names)}" for what, names in problems.items() if names)
 
 
@@ -132,17 +189,19 @@ def fill(targets: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     Counters of BatchNorm may be missing all together: PyTorch before 0.4.1 had none, and evaluation needs none.
 
     Raises:
-        ValueError: lists the names that are missing, unexpected or of another shape; then nothing was copied.
+        ValueError: lists the names that are missing, unexpected or of another shape or kind of number; then nothing
+            was copied.
     """
     values = {name: torch.as_tensor(value) for name, value in state.items()}
     if not any(name.endswith(_COUNTER) for name in values):
         targets = {name: target for name, target in targets.items() if not name.endswith(_COUNTER)}
+    kinds = _of_another_kind(targets, values)
     shapes = [
         f"{name} {tuple(values[name].shape)} instead of {tuple(target.shape)}"
         for name, target in targets.items()
         if name in values and values[name].shape != target.shape
     ]
-    if problems := misfit(targets.keys() - values.keys(), values.keys() - targets.keys(), shapes):
+    if problems := misfit(targets.keys() - values.keys(), values.keys() - targets.keys(), shapes, kinds):
         raise ValueError(f"the parameters do not fit this model\n{problems}")
     with torch.no_grad():
         for name, target in targets.items():
@@ -160,9 +219,9 @@ def load_weights(trunk: nn.Module, state: Mapping[str, Tensor], ignored: Collect
         source: where `state` is from, for the error.
 
     Raises:
-        ValueError: lists the names that are missing or unexpected, or the shapes that differ.
+        ValueError: lists the names that are missing or unexpected, the shapes that differ, or numbers of another kind.
     """
-    wanted = trunk.state_dict().keys()
+    wanted = trunk.state_dict()
     part = _part(state, wanted, source)
     heads = tuple(f"{part}{head}" for head in (*(f"{name}." for name in ignored), *_BEHIND))
     kept = {
@@ -172,6 +231,10 @@ def load_weights(trunk: nn.Module, state: Mapping[str, Tensor], ignored: Collect
     }
     if left := [name for name in state if name.removeprefix(part) not in kept]:
         log.info("of the weights in %s these are of no part of the backbone: %s", source, few(left))
+    if kinds := _of_another_kind(wanted, kept):
+        raise ValueError(
+            f"the weights in {source} are not the real numbers of this network (a quantised model?): {few(kinds)}"
+        )
     try:
         missing, unexpected = trunk.load_state_dict(kept, strict=False)
     except RuntimeError as error:
