@@ -2,15 +2,19 @@
 
 import json
 import logging
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
@@ -277,6 +281,62 @@ def test_features_that_are_not_finite(run: Path, folder: Path, tmp_path: Path, e
     (tmp_path / "kept/features.safetensors").write_bytes(content)
     with pytest.raises(DataError, match="holds features that are not finite"):
         read(tmp_path / "kept", extractor)
+
+
+SENT: dict[str, tuple[Callable[[dict[str, str], Tensor, list[Any]], tuple[Any, Any, Any]], str]] = {
+    "no metadata": (lambda _, features, names: (None, features, names), "of another run or setting"),
+    "skipped is no JSON": (lambda of, features, names: (of | {"skipped": "["}, features, names), "damaged ones"),
+    "skipped is no list": (
+        lambda of, features, names: (of | {"skipped": "3"}, features, names),
+        "no list of the images",
+    ),
+    "names are no texts": (lambda of, features, names: (of, features, [3, *names[1:]]), "no list of the images' names"),
+    "one number": (
+        lambda of, features, names: (of, features.sum(), names),
+        "holds one number of float32, expected 7",
+    ),
+    "narrower": (lambda of, features, names: (of, features[:, 1:].contiguous(), names), "is damaged: it holds 7 x"),
+    "halves": (lambda of, features, names: (of, features.half(), names), "of float16, expected 7 x .* of float32"),
+    "a name too few": (lambda of, features, names: (of, features, names[1:]), "expected 6 x"),
+    "NUL": (lambda of, features, names: (of, features, ["a\0.jpg", *names[1:]]), "leads out of the folder"),
+}
+
+
+@pytest.mark.parametrize("kind", SENT)
+def test_features_that_somebody_has_sent(extractor: Extractor, folder: Path, tmp_path: Path, kind: str) -> None:
+    found = extract(extractor, folder, tmp_path / "out")
+    with safe_open(tmp_path / "out/features.safetensors", "pt") as file:
+        metadata = file.metadata()
+    change, message = SENT[kind]
+    metadata, features, names = change(metadata, found.features, list(found.names))
+    save_file({"features": features}, tmp_path / "out/features.safetensors", metadata)
+    (tmp_path / "out/names.json").write_text(json.dumps(names))
+    with pytest.raises(DataError, match=message):
+        search(extractor, tmp_path / "out", folder)
+
+
+def test_parts_that_somebody_has_sent(
+    extractor: Extractor, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "_remove_parts", lambda folder: None)
+    extract(extractor, folder, tmp_path / "out")
+    (tmp_path / "out/features.safetensors").unlink()
+    part = tmp_path / "out/parts/000000.safetensors"
+    with safe_open(part, "pt") as file:
+        metadata, features = file.metadata(), file.get_tensor("features")
+    save_file({"features": features}, part, metadata | {"names": '["../other.jpg"]'})
+    with pytest.raises(DataError, match=r"000000\.safetensors is damaged: it does not name its images; remove it"):
+        extract(extractor, folder, tmp_path / "out")
+
+
+def test_a_folder_whose_name_is_not_utf8(extractor: Extractor, folder: Path, tmp_path: Path) -> None:
+    other = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    shutil.copytree(folder, other)
+    with pytest.raises(DataError, match="this name is not UTF-8"):
+        extract(extractor, other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "link").symlink_to(other)
+    assert len(extract(extractor, tmp_path / "link", tmp_path / "out").names) == 7
 
 
 def test_skipped_pictures_are_counted_and_named(

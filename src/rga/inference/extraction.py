@@ -54,6 +54,7 @@ def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool
         FolderBusyError: another process is extracting into `out`.
     """
     names = find(folder)
+    _expect_utf8(folder.absolute())
     whole = {**extractor.identity, "listing": _listing(folder, names), "folder": str(folder.absolute())}
     if not _holds(out / FEATURES, whole, folder):
         with writing(out / "parts" / "started"):  # before the work: whether anything can be written there
@@ -71,7 +72,7 @@ def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool
             work = _parts(extractor, folder, missing, skip_unreadable)
             for _ in watched(work, "extracting", sum(map(len, missing.values()))):
                 pass
-            _merge(parts, out, whole)
+            _merge(parts, out, whole, extractor.channels)
     _remove_parts(out / "parts")
     return read(out, extractor)
 
@@ -84,19 +85,42 @@ def read(out: Path, extractor: Extractor) -> Features:
     """
     try:
         with safe_open(out / FEATURES, "pt") as file:
-            metadata, features = file.metadata(), file.get_tensor("features")
+            metadata, features = file.metadata() or {}, file.get_tensor("features")
         names = json.loads((out / NAMES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, SafetensorError) as error:
+        skipped = json.loads(metadata.get("skipped", "[]"))
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise DataError(f"no features in {out.absolute()}, or damaged ones: {error}") from error
     _compare(out / FEATURES, metadata, extractor.identity)
-    if not isinstance(names, list) or len(names) != len(features) or "folder" not in metadata:
-        raise DataError(f"no features in {out.absolute()}, or damaged ones: a name for each is expected in {NAMES}")
-    for name in names:
-        if not isinstance(name, str) or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+    if not _are_names(names) or not _are_names(skipped) or "folder" not in metadata:
+        raise DataError(f"no features in {out.absolute()}, or damaged ones: {NAMES} is no list of the images' names")
+    _expect_shape(out / FEATURES, features, (len(names), extractor.channels))
+    for name in (*names, *skipped):
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts or "\0" in name:
             raise DataError(f"{out / NAMES}: {name!r} leads out of the folder of the images")
     if not all(bool(part.isfinite().all()) for part in features.split(_PART)):
         raise DataError(f"{out / FEATURES} holds features that are not finite: remove it, and extract them again")
-    return Features(features, names, Path(metadata["folder"]), json.loads(metadata.get("skipped", "[]")))
+    return Features(features, names, Path(metadata["folder"]), skipped)
+
+
+def _are_names(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
+def _expect_shape(file: Path, features: Tensor, shape: tuple[int, int]) -> None:
+    if features.shape != shape or features.dtype != torch.float32:
+        kind = f"{' x '.join(map(str, features.shape)) or 'one number'} of {str(features.dtype).removeprefix('torch.')}"
+        raise DataError(f"{file} is damaged: it holds {kind}, expected {shape[0]} x {shape[1]} of float32; remove it")
+
+
+def _expect_utf8(folder: Path) -> None:
+    """Before the work: the file of the features says of which folder they are, in UTF-8."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{folder}: this name is not UTF-8, so the features could not say where their images are: rename the "
+            "folder, or name a link to it"
+        ) from None
 
 
 def _parts(
@@ -121,13 +145,11 @@ def _parts(
             target.write(save({"features": torch.cat(features)}, metadata))
 
 
-def _merge(parts: Mapping[Path, Sequence[str]], out: Path, metadata: dict[str, str]) -> None:
+def _merge(parts: Mapping[Path, Sequence[str]], out: Path, metadata: dict[str, str], channels: int) -> None:
     """Put the parts together, one at a time: together they may be larger than the memory."""
     names: list[str] = []
-    for part in parts:
-        with safe_open(part, "pt") as file:
-            names += json.loads(file.metadata()["names"])
-            channels = file.get_slice("features").get_shape()[1]
+    for part, asked in parts.items():
+        names += _names_of(part, asked, channels)
     done = set(names)
     skipped = [name for part in parts.values() for name in part if name not in done]
     metadata = metadata | ({"skipped": json.dumps(skipped)} if skipped else {})
@@ -142,6 +164,20 @@ def _merge(parts: Mapping[Path, Sequence[str]], out: Path, metadata: dict[str, s
             target.write(load_file(part)["features"].numpy().tobytes())
 
 
+def _names_of(part: Path, asked: Sequence[str], channels: int) -> list[str]:
+    """The images of a part that were read; it may be of a folder that somebody has sent."""
+    with safe_open(part, "pt") as file:
+        metadata, features = file.metadata(), file.get_tensor("features")
+    try:
+        names = json.loads(metadata["names"])
+    except (KeyError, ValueError, RecursionError):
+        names = None
+    if not _are_names(names) or not set(names) <= set(asked):
+        raise DataError(f"{part} is damaged: it does not name its images; remove it")
+    _expect_shape(part, features, (len(names), channels))
+    return list(names)
+
+
 def _remove_parts(folder: Path) -> None:
     """Remove what was written there, and nothing else."""
     with suppress(OSError):
@@ -154,11 +190,11 @@ def _holds(file: Path, expected: Mapping[str, str], folder: Path) -> bool:
     """Whether a file of features is there and whole; DataError where it holds others than expected."""
     try:
         with safe_open(file, "pt") as opened:
-            metadata = opened.metadata()
+            metadata = opened.metadata() or {}
     except (OSError, SafetensorError):
         return False
     _compare(file, metadata, {name: value for name, value in expected.items() if name not in ("listing", "folder")})
-    if metadata["listing"] != expected["listing"]:
+    if metadata.get("listing") != expected["listing"]:
         raise DataError(
             f"{file} holds features of pictures that are not those in {folder.absolute()}, or that have changed since: "
             "choose another folder for these features, or remove that one"
