@@ -29,7 +29,7 @@ def refused(folder: Path, *overrides: str) -> str:
             "trainer.devices=1 or 2 with the batch as it is; or recipe.identities=15",
         ),
         ([*SMALL, "recipe.identities=16"], 7, "trainer.devices=1 or 2 or 4 with the batch as it is"),
-        (CIFAR, 3, "recipe.batch=30 or recipe.batch=33"),
+        (CIFAR, 3, "recipe.batch=15 or recipe.batch=18"),
         (SCENES, 3, "recipe.batch=3 or recipe.batch=6"),
     ],
 )
