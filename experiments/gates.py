@@ -1,7 +1,7 @@
 """How open RGA's gates are before and after a run's training: python experiments/gates.py RUN PICTURES [BATCH].
 
 For each gate, in the order of the network: the mean, and the standard deviation over the nodes of an image (positions
-or channels), averaged over BATCH (128) pictures of a folder. BatchNorm uses the batch's statistics, as in training, so
+or channels), averaged over BATCH (128) images of a folder. BatchNorm uses the batch's statistics, as in training, so
 that start and end are seen alike. `RUN` is a finished run's folder; the start is what its config and seed build.
 """
 
@@ -31,7 +31,7 @@ def main(run: Path, folder: Path, batch: int = 128) -> None:
     paths = spread(sorted(folder.glob("*.jpg")), batch)
     loaded = torch.stack([torch.tensor(decoding.load(path, config["data"]["size"])) for path in paths])
     images = Normalize()(loaded.permute(0, 3, 1, 2))
-    print(f"{trained.network}, seed {result['seed']}, {len(paths)} pictures of {folder.name}")
+    print(f"{trained.network}, seed {result['seed']}, {len(paths)} images of {folder.name}")
     print(f"{'gate':44} {'start: mean':>12} {'sd':>6} {'end: mean':>12} {'sd':>6}")
     start, end = (gates(network, images) for network in (begun, trained.task.backbone))
     for name in start:

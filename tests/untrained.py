@@ -46,7 +46,7 @@ def write_run(
     task.complete({"classifier.weight": torch.empty(classes, channels)}, tuple(node.data.size))
     task.to(dtype)
     with torch.no_grad():
-        for _ in range(8):  # statistics that fit: else all pictures have nearly one feature
+        for _ in range(8):  # statistics that fit: else all images have nearly one feature
             task.train()(torch.randn(8, 3, *node.data.size))
     make(node.data).write_demo()
     run = Run(config["paths"]["runs"], config)

@@ -36,7 +36,7 @@ def printable(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """A text for a Markdown page: no tags, entities, links, pictures or code of its own, and one line.
+    """A text for a Markdown page: no tags, entities, links, images or code of its own, and one line.
 
     >>> markdown("<b>x</b> [7] [a](b) `c`")
     '&lt;b>x&lt;/b> [7] [a]&#40;b) &#96;c&#96;'

@@ -1,4 +1,4 @@
-"""The bench runs, compares the same work and reports; its figures are not asserted."""
+"""The bench runs, compares the same work and reports; its numbers are not asserted."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`rga cost`: figures against closed forms, and what is printed of them. Times are never asserted."""
+"""`rga cost`: numbers against closed forms, and what is printed of them. Times are never asserted."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_resnet50() -> None:
-    """The figures of tests/test_cost.py; there the bytes are those of a batch of one."""
+    """The numbers of tests/test_cost.py; there the bytes are those of a batch of one."""
     found = measure("rga_sc", overrides=[], batch=1)
     for name, millions, gflop, megabytes in (("none", 23.508, 8.11, 63.6), ("rga_sc", 29.822, 10.10, 81.0)):
         cost = found[name]

@@ -1,4 +1,4 @@
-"""The benchmark runs and reports; its figures are not asserted."""
+"""The benchmark runs and reports; its numbers are not asserted."""
 
 import json
 from pathlib import Path

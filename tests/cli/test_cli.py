@@ -39,7 +39,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> lis
     def run(config: Any) -> None:
         calls.append((config, list(sys.argv)))
         if config.seed == 13:
-            raise DataError("no pictures in data/market1501")
+            raise DataError("no images in data/market1501")
         if config.seed == 14:
             raise ZeroDivisionError("a mistake of ours")
 
@@ -91,7 +91,7 @@ def test_errors_for_the_user_have_no_traceback(
 ) -> None:
     assert invoke(monkeypatch, "train", "seed=13") == 1
     told = capsys.readouterr().err
-    assert "rga: no pictures in data/market1501" in told
+    assert "rga: no images in data/market1501" in told
     assert "Traceback" not in told
     assert invoke(monkeypatch, "train", "attention=no_such") == 1
     told = capsys.readouterr().err
@@ -158,7 +158,7 @@ def test_table_runs_what_is_missing(trained: list[Any]) -> None:
     )
     assert printed.exit_code == 1
     assert "10 runs failed" in printed.stderr
-    assert "RGA-SC on Market1501, seed 13: rga: no pictures in data/market1501" in printed.stderr
+    assert "RGA-SC on Market1501, seed 13: rga: no images in data/market1501" in printed.stderr
 
 
 def test_usage_errors() -> None:
@@ -181,7 +181,7 @@ def test_data_demo_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert CliRunner().invoke(app, ["data", "demo", "market1501", "x", "y"]).exit_code == 2
     checked = CliRunner().invoke(app, ["data", "check", "market1501", str(root)])
     assert checked.exit_code == 0, checked.output
-    next(root.rglob("*.jpg")).write_bytes(b"no picture")
+    next(root.rglob("*.jpg")).write_bytes(b"no image")
     assert CliRunner().invoke(app, ["data", "check", "market1501", str(root)]).exit_code == 1
     assert invoke(monkeypatch, "data", "check", "no_such", str(root)) == 1
     assert invoke(monkeypatch, "data", "demo", "no_such", str(root)) == 1

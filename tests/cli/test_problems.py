@@ -293,4 +293,4 @@ def interrupted_in_lightning() -> None:
 @pytest.mark.parametrize("how", [lambda: throw(KeyboardInterrupt()), interrupted_in_lightning])
 def test_an_interrupted_run_says_how_to_go_on(fails: Any, how: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert fails(how) == 130
-    assert capsys.readouterr().err == "rga: interrupted; the same command goes on from what was saved\n"
+    assert capsys.readouterr().err == "rga: interrupted; the same command resumes from what was saved\n"

@@ -49,13 +49,13 @@ def extractor(run: Path) -> Extractor:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seven pictures of different kinds and sizes, and what is none."""
+    """Seven images of different kinds and sizes, and what is none."""
     folder = tmp_path / "pictures"
     for number, name in enumerate(NAMES):
         pixels = np.random.default_rng(number).integers(0, 255, (8, 4, 3), dtype=np.uint8)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).resize((30 + number, 60), Image.Resampling.BILINEAR).save(folder / name)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     (folder / "._0001_c1s1_000001_00.jpg").write_bytes(b"what a file browser left")
     return folder
 
@@ -161,7 +161,7 @@ def test_other_pictures_and_other_weights(extractor: Extractor, run: Path, folde
     shutil.move(folder, tmp_path / "moved")  # is no change
     extract(extractor, tmp_path / "moved", out)
     (tmp_path / "moved" / NAMES[0]).unlink()
-    with pytest.raises(DataError, match="pictures that are not those in"):
+    with pytest.raises(DataError, match="images that are not those in"):
         extract(extractor, tmp_path / "moved", out)
     state = torch.load(run / "last.ckpt", weights_only=True)
     state["state_dict"]["neck.running_mean"] += 1
@@ -253,7 +253,7 @@ def test_the_commands(run: Path, folder: Path, tmp_path: Path) -> None:
     assert printed.count("   1  ") == len(NAMES)
     assert (tmp_path / "ranks.png").exists()
     failed = CliRunner().invoke(app, ["search", str(run), str(folder), str(folder), "--out", "ranks.txt"])
-    assert "ranks.txt: pictures are written as" in str(failed.exception)
+    assert "ranks.txt: images are written as" in str(failed.exception)
 
 
 def test_a_result_is_no_image_of_the_next_search(extractor: Extractor, folder: Path, tmp_path: Path) -> None:

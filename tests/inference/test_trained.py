@@ -79,7 +79,7 @@ def test_a_run_is_tested_and_left_as_it_is(run: Path, folder: Path) -> None:
 
 
 def test_a_run_is_tested_on_the_data_it_was_made_of(tmp_path: Path, cache: Path) -> None:
-    """Moved, or without the training part, they are the same data; with another image they are not."""
+    """Moved, or without the training split, they are the same data; with another image they are not."""
     own = [line for line in SMALL if "data.demo" not in line]
     write_market1501(tmp_path / "here", identities=3, test_identities=5, images=2, distractors=3, junk=1)
     (tmp_path / "here" / "demo.json").unlink()

@@ -1,4 +1,4 @@
-"""Re-ranking against a transcription of the published algorithm, and the figures from distances."""
+"""Re-ranking against a transcription of the published algorithm, and the metrics from distances."""
 
 from typing import Any
 

@@ -15,7 +15,7 @@ DATA = Path(__file__).parents[1] / "fixtures"
 
 
 def reference() -> tuple[tuple[Tensor, ...], dict[str, float]]:
-    """The columns of update() for the small reference case, and the figures."""
+    """The columns of update() for the small reference case, and the metrics."""
     with np.load(DATA / "retrieval_small.npz") as file:
         z = {key: torch.as_tensor(file[key]) for key in file.files}
     columns = [torch.cat((z["query" + end], z["gallery" + end])) for end in ("", "_id", "_cam")]

@@ -15,7 +15,7 @@ Sets = tuple[NDArray[Any], ...]
 
 
 def people(seed: int, identities: int, pictures: int, cameras: int = 2) -> Sets:
-    """Features that resemble each other within an identity, their identities and cameras: every picture asks."""
+    """Features that resemble each other within an identity, their identities and cameras: every image asks."""
     random = np.random.default_rng(seed)
     ids = np.repeat(np.arange(1, identities + 1), pictures)
     cams = random.integers(1, cameras + 1, len(ids))

@@ -25,7 +25,7 @@ def agree(result: RankingResult, distances: Array, labels: Labels) -> None:
 
 
 def compare(distances: Array, labels: Labels) -> None:
-    """The same figures, or both refuse."""
+    """The same metrics, or both refuse."""
     try:
         eval_market1501(distances, *labels)
     except AssertionError:

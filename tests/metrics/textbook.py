@@ -32,7 +32,7 @@ def trapezoid_average_precision(match: Array, score: Array) -> float:
 
 
 def evaluate(scores: Array, q_id: Array, g_id: Array, q_cam: Array, g_cam: Array) -> dict[str, Any]:
-    """All figures from a full score matrix."""
+    """All metrics from a full score matrix."""
     cmc, step, trapezoid, inp = [], [], [], []
     for i, row in enumerate(scores):
         order = np.argsort(-row, kind="stable")

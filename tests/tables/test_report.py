@@ -1,4 +1,4 @@
-"""RESULTS.md, its pictures and the README's table: what is committed is what the recorded runs say."""
+"""RESULTS.md, its images and the README's table: what is committed is what the recorded runs say."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ def test_what_is_committed_is_what_the_command_writes(cache: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert (ROOT / "RESULTS.md").read_text(encoding="utf-8") == page(tables), AGAIN
     assert readme == with_summary(readme, tables), AGAIN
-    # Another version of matplotlib draws other bytes; what is drawn is named in the picture.
+    # Another version of matplotlib draws other bytes; what is drawn is named in the image.
     committed = {
         path.name: re.findall("<dc:identifier>(.*)</dc:identifier>", path.read_text(encoding="utf-8"))
         for path in (ROOT / CURVES).glob("*.svg")

@@ -101,7 +101,7 @@ def test_flip_averages_with_the_mirror_image_in_a_test_only() -> None:
 
 
 def figures_of(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, float], list[torch.Tensor]]:
-    """The figures of a test of 4 queries and 60 images, and the features before and after BN and the labels."""
+    """The metrics of a test of 4 queries and 60 images, and the features before and after BN and the labels."""
     task = module(**options)
     nn.init.normal_(task.neck.bias)
     task.trainer.datamodule.gallery_draws = 0  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The segmentation module: its losses, its figures, and attention beside the features."""
+"""The segmentation module: its losses, its metrics, and attention beside the features."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -131,5 +131,5 @@ def test_a_part_without_a_pixel_that_counts_has_no_result() -> None:
     data["label"][:] = 255
     task.test_step(data, 0, 1)
     task.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
-    with pytest.raises(DataError, match="no pixel of the part train counts"):
+    with pytest.raises(DataError, match="no pixel of the split train counts"):
         task.on_test_epoch_end()

@@ -112,6 +112,6 @@ def only_result(folder: Path) -> dict[str, Any]:
 
 
 def what_counts(result: dict[str, Any]) -> tuple[Any, Any]:
-    """The figures of a run without its timings."""
+    """The metrics of a run without its timings."""
     curve = [{k: v for k, v in entry.items() if k != "images_per_second"} for entry in result["curve"]]
     return result["metrics"], curve

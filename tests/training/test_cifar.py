@@ -23,7 +23,7 @@ def test_the_record_says_what_was_done(finished: Path) -> None:
     result = only_result(finished)
     assert result["metrics"].keys() == {"error", "top5_error"}
     assert result["metrics"]["error"] == pytest.approx(result["curve"][-1]["val/error"])  # the last epoch's
-    assert result["metrics"]["error"] < 0.85  # ten classes of drawn pictures
+    assert result["metrics"]["error"] < 0.85  # ten classes of synthetic images
     assert result["data"]["train"] == {"images": 200, "classes": 10}
     assert result["config"]["attention"] == {
         "block": {

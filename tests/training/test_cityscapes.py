@@ -86,7 +86,7 @@ def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> Non
     pictures.mkdir()
     with pytest.raises(DataError, match="no images"):
         predict(run, pictures, tmp_path / "out")
-    (pictures / "a.png").write_bytes(b"no picture")
+    (pictures / "a.png").write_bytes(b"no image")
     with pytest.raises(ConfigError, match="no finished run"):
         predict(tmp_path, pictures, tmp_path / "out")
     with pytest.raises(DataError, match="cannot read the image"):

@@ -132,7 +132,7 @@ def test_an_unfinished_run_does_not_go_on_with_other_data(tmp_path: Path, cache:
 def test_synthetic_data_are_not_trained_on_as_real_ones(
     tmp_path: Path, cache: Path, small: list[str], write: Callable[[Path], Path]
 ) -> None:
-    """Their figures would stand in the tables as those of the data set."""
+    """Their metrics would stand in the tables as those of the data set."""
     drawn = write(tmp_path / "drawn")
     own = [line for line in small if "data.demo" not in line]
     config = config_of(tmp_path, f"data.root={drawn}", "++data.demo=null", small=own)

@@ -92,7 +92,7 @@ def fit(*callbacks: pl.Callback, module: pl.LightningModule | None = None, **opt
 
 
 def test_a_step_reads_nothing_from_the_device() -> None:
-    """Of 12 steps, those at which figures are reported read twice: the averages, and whether the loss is finite."""
+    """Of 12 steps, those at which metrics are reported read twice: the averages, and whether the loss is finite."""
     each = EachStep()
     fit(EpochSeed(0), StopWhenDiverged(5), Monitor(5), each)  # `each` is last, so that it sees the others' hooks
     reported = [step % STEPS % 5 == 4 for step in range(STEPS * EPOCHS)]

@@ -1,4 +1,4 @@
-"""Several processes: the steps of one process, every picture counted once, one record."""
+"""Several processes: the steps of one process, every image counted once, one record."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A signal ends a run in one line, with its own exit status, and the same command resumes it to the same figures."""
+"""A signal ends a run in one line, with its own exit status, and the same command resumes it to the same metrics."""
 
 import multiprocessing
 import os

@@ -67,7 +67,7 @@ def ended(*agents: subprocess.Popen[str]) -> list[str]:
 
 
 def test_a_machine_that_is_lost_comes_back(folder: Path) -> None:
-    """Killed with its agent; the other one names it and waits for a new one. The figures are those of two processes."""
+    """Killed with its agent; the other one names it and waits for a new one. The metrics are those of two processes."""
     train(folder / "whole", "trainer=ddp_cpu")
     place = port()
     first, second = (

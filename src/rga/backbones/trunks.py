@@ -32,7 +32,7 @@ def torchvision_trunk(
 
     Raises:
         ValueError: unknown weights, weights that do not fit, or a stride that the network cannot have.
-        RuntimeError: the download failed; the error says how to go on by hand.
+        RuntimeError: the download failed; the error says what to do by hand.
     """
     network = torchvision.models.get_model(name, weights=None)
     names = [child for child, _ in network.named_children()]
@@ -63,7 +63,7 @@ def timm_trunk(name: str, weights: str | Path | bool | None = None, last_stride:
 
     Raises:
         ValueError: weights that do not fit, or that an option of timm's names.
-        RuntimeError: the download failed; the error says how to go on by hand.
+        RuntimeError: the download failed; the error says what to do by hand.
     """
     if last_stride not in (1, 2):
         raise ValueError(f"last_stride is 1 or 2, got {last_stride}")

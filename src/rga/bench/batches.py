@@ -30,19 +30,19 @@ def main(
     """Time an epoch of CIFAR-10's training batches, interleaved in one run; prints a table.
 
     Ours: a random crop from 4 pixels of margin, mirror image and normalisation of a whole batch, on the device.
-    torchvision's: RandomCrop(32, padding=4), RandomHorizontalFlip, ToTensor and Normalize of each picture, as its
+    torchvision's: RandomCrop(32, padding=4), RandomHorizontalFlip, ToTensor and Normalize of each image, as its
     CIFAR10 hands them out, in a DataLoader that shuffles, its batches moved to the device. The start of an epoch (of
     the workers; of our draw) is part of it.
 
     Args:
-        images: pictures of the random set, which is written to a temporary folder in CIFAR-10's layout.
-        batch: pictures in a batch.
+        images: images of the random set, which is written to a temporary folder in CIFAR-10's layout.
+        batch: images in a batch.
         device: cpu, cuda, cuda:1, ...
         workers: processes of the DataLoader.
-        rounds: how often everything is timed; the figures are medians.
+        rounds: how often everything is timed; the times are medians.
 
     Returns:
-        The figures of the table: images per second, and the ratio of the two.
+        The numbers of the table: images per second, and the ratio of the two.
     """
     with TemporaryDirectory() as folder:
         data = ImageData(CIFAR10.read, _random_set(Path(folder) / "set", images), SHAPE[1:], batch)
@@ -86,7 +86,7 @@ def main(
 
 
 class Pictures(VisionDataset):
-    """What torchvision's CIFAR10 does with a picture: (H, W, 3) bytes -> Pillow -> the transform."""
+    """What torchvision's CIFAR10 does with an image: (H, W, 3) bytes -> Pillow -> the transform."""
 
     def __init__(self, part: LabelledImages, transform: Callable[[Image.Image], Tensor]) -> None:
         super().__init__(transform=transform)
@@ -128,7 +128,7 @@ def _epoch(loader: Iterable[Any], device: str) -> Callable[[], None]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    title = "Training batches of {batch} from {images:,} pictures of 32 x 32: {device}, {threads} threads".format(
+    title = "Training batches of {batch} from {images:,} images of 32 x 32: {device}, {threads} threads".format(
         **report
     )
     table = Table("", "images per s", "ms per batch", "x torchvision", title=title)

@@ -17,7 +17,7 @@ from rga.tables.filled import Filled
 from rga.tables.render import Format, render
 from rga.tables.zoo import BARE
 
-_SHOWN = {  # heading: which figure, its unit, its digits
+_SHOWN = {  # heading: which number, its unit, its digits
     "params (M)": ("parameters", 1e6, 3),
     "added (M)": ("parameters_added", 1e6, 3),
     "GFLOP": ("flop", 1e9, 2),
@@ -46,7 +46,7 @@ def cost_table(
     * `"setting"`: where it was measured, `data`, `network` and `scale`, `size` (H, W), `device`, `threads`, `torch`,
       `batch`, `rounds`, `dtype`, `channels_last` and `compile` (bool; only compile=true compiles here, auto does not);
     * in each row `"cost"`: `after` (the stages), `parameters`, `parameters_added`, `flop` (of a forward, per image),
-      `saved_bytes` (for the backward, per image), `forward` and `step` (ratios) and `problem`: null, or why the figures
+      `saved_bytes` (for the backward, per image), `forward` and `step` (ratios) and `problem`: null, or why the numbers
       that are null could not be measured.
 
     Args:
@@ -139,7 +139,7 @@ def _title(setting: Mapping[str, Any], figures: _Figures) -> str:
 
 def _source(setting: Mapping[str, Any]) -> str:
     return (
-        "per image: GFLOP of a forward (2 per multiply-add), MB (1e6 bytes) kept for the backward; relative to none: "
+        "per image: GFLOP of a forward (2 per multiply-add), activation memory in MB (1e6 bytes); relative to none: "
         "forward (evaluation) and step (forward, backward, SGD), each timed beside none, "
         f"medians of {setting['rounds']} rounds"
     )

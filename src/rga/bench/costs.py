@@ -26,7 +26,7 @@ _FEW = (2, 3)  # images: of a single one a block may keep less, as it needs no c
 
 @dataclass(frozen=True)
 class Cost:
-    """The figures of one network; None where `problem` says why there is none."""
+    """The numbers of one network; None where `problem` says why there is none."""
 
     parameters: int | None = None  # without the classifier of re-ID and classification
     flop: int | None = None  # of a forward, per image: 2 per multiply-add of convolutions and matrix products

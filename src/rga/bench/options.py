@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rga.bench.memory import saved_bytes
 
-SIZE = (256, 128)  # (height, width) of the pictures
+SIZE = (256, 128)  # (height, width) of the images
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 STAGES = {"layer1": (256, (64, 32)), "layer2": (512, (32, 16)), "layer3": (1024, (16, 8)), "layer4": (2048, (16, 8))}
 

@@ -61,7 +61,7 @@ def main(
             always is that of all.
 
     Returns:
-        The figures of the table: seconds, ratios, and peak memory in MB (on the CPU that of a fresh process, the
+        The numbers of the table: seconds, ratios, and peak memory in MB (on the CPU that of a fresh process, the
         features and torch included; on a GPU what torch has allocated there).
     """
     if rounds < 1 or (timed is not None and timed < 1):

@@ -28,8 +28,8 @@ def main(
 
     Args:
         device: cpu, cuda, cuda:1, ...
-        batch: pictures.
-        rounds: how often everything is timed; the figures are medians.
+        batch: images.
+        rounds: how often everything is timed; the times are medians.
         dtype: float32, or bfloat16 for autocast.
         memory_format: contiguous or channels_last, of the feature maps and the blocks.
         compile: run both through torch.compile.

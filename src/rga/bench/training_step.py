@@ -41,8 +41,8 @@ def main(
 
     Args:
         device: cpu, cuda, cuda:1, ...
-        batch: pictures.
-        rounds: how often everything is timed; the figures are medians.
+        batch: images.
+        rounds: how often everything is timed; the times are medians.
         dtype: float32, or bfloat16 for autocast.
         compile: run the networks through torch.compile.
         nxn: whether to time the slow N x N form as well.
@@ -106,7 +106,7 @@ def _step(
 def _print(report: dict[str, Any]) -> None:
     title = "Training step of ResNet-50: {device}, batch {batch}, {dtype}".format(**report)
     memory = "saved_mb" if report["device"] == "cpu" else "peak_mb"
-    unit = "peak\nMB" if memory == "peak_mb" else "MB kept for\nbackward"
+    unit = "peak\nMB" if memory == "peak_mb" else "activation\nMB"
     columns = *(f"{layout}\nms" for layout in FORMATS), "x bare", "images\nper s", unit
     table = Table("network", *columns, title=title)
     labels = {"bare": "bare", "ours": "+ RGA-SC", "nxn": "+ RGA-SC, N x N"}

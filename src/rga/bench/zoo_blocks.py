@@ -17,7 +17,7 @@ from rga.errors import ConfigError
 from rga.paths import CONF
 
 _HEADING = f"""\
-{"":24}{"times":>6}{"":12}{"milliseconds":>20} {"MB kept for backward":>20}
+{"":24}{"times":>6}{"":12}{"milliseconds":>20} {"MB of activations":>20}
 {"block":16}{"stage":8}{"ratio":>6}  {"quartiles":9} {"ours":>9} {"textbook":>9} {"ours":>9} {"textbook":>9}"""
 
 
@@ -32,13 +32,13 @@ def main(
 ) -> dict[str, Any]:
     """Time forward + backward of our form and of the textbook's, interleaved, in training mode; prints a line for each.
 
-    Both have the same parameters and compute the same numbers (256 x 128 pictures, last stride 1). A ratio is the
+    Both have the same parameters and compute the same numbers (256 x 128 images, last stride 1). A ratio is the
     median, over the rounds, of our time divided by the textbook's in the same round; the quartiles tell the noise.
 
     Args:
         names: configs of conf/attention.
         device: cpu, cuda, cuda:1, ...
-        batch: pictures.
+        batch: images.
         rounds: how often everything is timed.
         dtype: float32, or bfloat16 for autocast.
         memory_format: contiguous or channels_last, of the feature maps and the blocks.

@@ -34,7 +34,7 @@ class Commands(TyperGroup):
         except SystemExit as ended:  # Lightning makes this of it
             if not isinstance(ended.__context__, KeyboardInterrupt):
                 raise
-        say("rga: interrupted; the same command goes on from what was saved", err=True)
+        say("rga: interrupted; the same command resumes from what was saved", err=True)
         raise SystemExit(_INTERRUPTED)
 
 
@@ -338,7 +338,7 @@ def record(
 
 @app.command()
 def report() -> None:
-    """Write RESULTS.md, its pictures and the README's table from the recorded runs."""
+    """Write RESULTS.md, its images and the README's table from the recorded runs."""
     from rga.paths import EXPERIMENTS
     from rga.tables.pages import report
 

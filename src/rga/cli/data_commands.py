@@ -20,7 +20,7 @@ def check(
     name: Annotated[str, typer.Argument(help="A choice of conf/data, such as market1501.")],
     root: Annotated[Path, typer.Argument(help="The folder of the data set.")],
 ) -> None:
-    """Count a data set's images and classes or identities against the published ones, and read every picture."""
+    """Count a data set's images and classes or identities against the published ones, and read every image."""
     from rga.data import audit
 
     report = audit.check(name, root)
@@ -67,12 +67,12 @@ def holdout(
     root: Annotated[Path, typer.Argument(help="The folder of the data set.")],
     out: Annotated[Path, typer.Argument(help="Where the new set goes, such as data/market1501-holdout.")],
 ) -> None:
-    """Cut the training part of a data set into people to train and people to test on, in the same layout.
+    """Cut the training split of a data set into people to train and people to test on, in the same layout.
 
-    Every third identity is tested on: its first picture in a camera asks, the others answer.
+    Every third identity is tested on: its first image in a camera asks, the others answer.
     """
     from rga.data.reid import holdout
 
     parts = holdout.write(name, root, out)
-    say("\n".join(f"{part:20}{len(pictures):>8,} pictures" for part, pictures in parts.items()))
+    say("\n".join(f"{part:20}{len(pictures):>8,} images" for part, pictures in parts.items()))
     say(f"a holdout set of {name} lies in {out}")

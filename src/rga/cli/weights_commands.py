@@ -29,7 +29,7 @@ _Overrides = Annotated[
 _ConfigDir = Annotated[
     Path | None, typer.Option("--config-dir", help="A folder of your own configs, whose components may be built.")
 ]
-_Flip = Annotated[bool, typer.Option("--flip", help="Re-ID: average the features of a picture and its mirror image.")]
+_Flip = Annotated[bool, typer.Option("--flip", help="Re-ID: average the features of an image and its mirror image.")]
 _Feature = Annotated[Feature | None, typer.Option("--feature", help="Re-ID: the feature before or after BN.")]
 
 
@@ -81,15 +81,15 @@ def evaluate(
 
 def extract(
     what: _What,
-    folder: Annotated[Path, typer.Argument(help="Pictures, also in folders below it.")],
+    folder: Annotated[Path, typer.Argument(help="Images, also in folders below it.")],
     out: Annotated[Path, typer.Argument(help="Where features.safetensors and names.json go.")],
     overrides: _Overrides = None,
     flip: _Flip = False,
     feature: _Feature = None,
     config_dir: _ConfigDir = None,
-    skip_unreadable: Annotated[bool, typer.Option(help="Leave out pictures that do not decode.")] = False,
+    skip_unreadable: Annotated[bool, typer.Option(help="Leave out images that do not decode.")] = False,
 ) -> None:
-    """Write the features that a re-ID network gives of a folder's pictures; started again, it goes on."""
+    """Write the features that a re-ID network gives of a folder's images; started again, it resumes."""
     from rga.inference.extraction import extract
     from rga.inference.features import Extractor
     from rga.inference.trained import load
@@ -107,16 +107,16 @@ def extract(
 
 def search(
     what: _What,
-    gallery: Annotated[Path, typer.Argument(help="A folder of pictures, or what rga extract wrote.")],
-    query: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    gallery: Annotated[Path, typer.Argument(help="A folder of images, or what rga extract wrote.")],
+    query: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
     overrides: _Overrides = None,
     top: Annotated[int, typer.Option(help="Matches of each query.", min=1)] = 10,
-    out: Annotated[Path, typer.Option(help="Picture of the first queries' matches.")] = Path("ranks.png"),
+    out: Annotated[Path, typer.Option(help="Image of the first queries' matches.")] = Path("ranks.png"),
     flip: _Flip = False,
     feature: _Feature = None,
     config_dir: _ConfigDir = None,
 ) -> None:
-    """Find the pictures of a gallery that are most like a query, by the features of a re-ID network.
+    """Find the images of a gallery that are most like a query, by the features of a re-ID network.
 
     Frames are green for the same identity, red for another one, grey where names do not tell (0002_c1s1_....jpg does).
     """

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Row:
-    """The counts of one part: found, and expected (None where nothing is known)."""
+    """The counts of one split: found, and expected (None where nothing is known)."""
 
     part: str
     found: tuple[int, ...]
@@ -38,7 +38,7 @@ class Report:
         name: the data set's.
         root: where it was looked for.
         columns: what is counted, such as images and identities.
-        rows: the parts.
+        rows: the splits.
         source: where the expected counts come from.
         problems: what is wrong beside the counts, a line each.
         notes: what whoever uses the set should know, a line each.
@@ -79,7 +79,7 @@ class Report:
 
 
 def check(name: str, root: str | Path) -> Report:
-    """Check a data set: layout, names, counts, and every picture by decoding it.
+    """Check a data set: layout, names, counts, and every image by decoding it.
 
     Args:
         name: a choice of conf/data, such as `market1501`.
@@ -103,7 +103,7 @@ def rows(
 
     Args:
         folder: where the set lies; if it holds demo data, the counts that were written are expected.
-        found: the counts of each part.
+        found: the counts of each split.
         published: the counts of the published set; empty where nothing is known.
     """
     expected, source = published, "the published data set"
@@ -124,14 +124,14 @@ def people(
     problems: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Report:
-    """The report of a re-identification set: images, identities and cameras of each part, every picture decoded.
+    """The report of a re-identification set: images, identities and cameras of each split, every image decoded.
 
     Args:
         name, root: see `Report`.
         folder: where the set lies, see `rows`.
         split: what the reader gives.
-        parts: the pictures of each row.
-        published: the counts of each part; empty where nothing is known.
+        parts: the images of each row.
+        published: the counts of each split; empty where nothing is known.
         problems: what else is wrong, before what the decoding finds.
         notes: what else there is to say.
     """
@@ -145,12 +145,12 @@ def people(
 
 def said_of(split: Split, folder: Path) -> list[str]:
     """What whoever uses a re-identification set should know: which files and which queries do not count."""
-    lines = [] if split.train else ["there is no training part: the set can be tested on, not trained on"]
+    lines = [] if split.train else ["there is no training split: the set can be tested on, not trained on"]
     return [*lines, *left_out(folder, split.others), *matches.notes(split)]
 
 
 def unreadable(paths: Iterable[Path]) -> list[str]:
-    """Decode every picture; a message for each that cannot be."""
+    """Decode every image; a message for each that cannot be."""
     return attempt(paths, lambda path: decoding.load(path).shape)[1]  # the pixels are not kept
 
 

@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Sample(NamedTuple):
-    """One picture of one person: identities and cameras are the data set's own numbers."""
+    """One image of one person: identities and cameras are the data set's own numbers."""
 
     path: Path
     identity: int
@@ -36,9 +36,9 @@ class Sample(NamedTuple):
 class Split:
     """A re-identification data set, every list in the order of the file names.
 
-    `ignored` holds the pictures that the protocol leaves out, and `others` the files in its folders that are no
-    pictures by their names: they are listed so that they can be counted and named. `train` may be empty, for a test.
-    `gallery_draws`, where it is not 0: the ranks are those in galleries of one picture of each identity, drawn so often
+    `ignored` holds the images that the protocol leaves out, and `others` the files in its folders that are no
+    images by their names: they are listed so that they can be counted and named. `train` may be empty, for a test.
+    `gallery_draws`, where it is not 0: the ranks are those in galleries of one image of each identity, drawn so often
     (`rga.metrics.single_gallery_shot`).
     """
 
@@ -52,7 +52,7 @@ class Split:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Pictures of one size in memory: `images` (N, 3, H, W) uint8, RGB, and `labels` (N,) int64."""
+    """Images of one size in memory: `images` (N, 3, H, W) uint8, RGB, and `labels` (N,) int64."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -63,7 +63,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """A classification data set: its two parts, the names of the classes in the order of the labels, and its folder."""
+    """A classification data set: its two splits, the names of the classes in the order of the labels, its folder."""
 
     train: LabelledImages
     test: LabelledImages
@@ -75,7 +75,7 @@ Colour = tuple[int, int, int]
 
 
 class Scene(NamedTuple):
-    """A picture and the picture with the label of each of its pixels; its name stands without a suffix."""
+    """An image and the image with the label of each of its pixels; its name stands without a suffix."""
 
     image: Path
     label: Path
@@ -119,7 +119,7 @@ def cameras(samples: Iterable[Sample]) -> list[int]:
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """The counts of a part, such as `40 images, 9 identities`; and how many queries counted, where not all did."""
+    """The counts of a split, such as `40 images, 9 identities`; and how many queries counted, where not all did."""
     told = {what: f"{count:,} {what}" for what, count in counts.items() if what != "counted"}
     counted = counts.get("counted")
     if counted is not None and counted != counts["images"]:

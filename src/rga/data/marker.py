@@ -1,4 +1,4 @@
-"""What sets drawn data apart from real ones: a file in their folder, written when they are complete."""
+"""What sets synthetic data apart from real ones: a file in their folder, written when they are complete."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from rga.data.base import shorten
 from rga.data.listing import is_left_behind
 from rga.errors import DataError
 
-MARKER = "demo.json"  # what the set was drawn from, how much it holds, and its files with their sizes
+MARKER = "demo.json"  # what the set was made from, how much it holds, and its files with their sizes
 
 
 def recorded(root: str | Path) -> dict[str, Any] | None:
@@ -41,14 +41,14 @@ def write(
     It is drawn in a folder beside `root` and moved there when it is complete, so a half-written one is never read.
 
     Args:
-        root: the folder of the set; demo data that were drawn from other options are replaced.
+        root: the folder of the set; demo data made from other options are replaced.
         options: all that determines the files.
-        draw: draws the set in a folder, which exists, and gives the counts of its parts.
+        draw: draws the set in a folder, which exists, and gives the counts of its splits.
         derived: gives the names of the files that the set's reader will add to the set in a folder.
 
     Raises:
         DataError: something else than demo data lies at `root`, or demo data that are to be replaced and, beside them,
-            files that were not drawn.
+            files that are not synthetic data's.
     """
     root, options = Path(root).expanduser(), dict(options)
     if (present := recorded(root)) and present["options"] == options:
@@ -95,7 +95,7 @@ def _refuse_others(root: Path) -> None:
     others = [name for name in present if name != MARKER and own.get(name, -1) not in (None, _size(root / name))]
     if others:
         raise DataError(
-            f"{root} holds other demo data, which would be replaced, and {len(others):,} files that were not drawn, or "
+            f"{root} holds other demo data, which would be replaced, and {len(others):,} files that are not of it, or "
             f"have changed since: {shorten(others)}. Move them, or choose another folder"
         )
 

@@ -1,4 +1,4 @@
-"""What the data modules of all tasks share: a set that a reader reads, maybe drawn for it first, and its processes."""
+"""What the data modules of all tasks share: a set that a reader reads, maybe written for it, and its processes."""
 
 import inspect
 import logging
@@ -31,7 +31,7 @@ class DataModule(LightningDataModule):
 
     Attributes:
         num_classes: what a classifier tells apart (after `setup`).
-        summary: counts of each part (after `setup`).
+        summary: counts of each split (after `setup`).
 
     Raises:
         ValueError: demo data are wanted and there is nothing that writes them.

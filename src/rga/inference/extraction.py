@@ -1,8 +1,8 @@
-"""`rga extract`: the features of a folder's pictures in one file, in steps that a kill does not undo.
+"""`rga extract`: the features of a folder's images in one file, in steps that a kill does not undo.
 
 OUT/features.safetensors    `features` (N, D) float32; the metadata say of which weights and of which folder
-OUT/names.json              the N pictures, relative to the folder, sorted
-OUT/parts/                  while it is not complete: the same for a part of the pictures each
+OUT/names.json              the N images, relative to the folder, sorted
+OUT/parts/                  while it is not complete: the same for a part of the images each
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from rga.inference.features import Extractor, find
 from rga.runs import locked
 
 FEATURES, NAMES = "features.safetensors", "names.json"
-_PART = 1024  # pictures in a part
+_PART = 1024  # images in a part
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features (N, D) float32 of the pictures `names`, relative to `folder`; `skipped` did not decode."""
+    """Features (N, D) float32 of the images `names`, relative to `folder`; `skipped` did not decode."""
 
     features: Tensor
     names: list[str]
@@ -40,17 +40,17 @@ class Features:
 
 
 def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool = False) -> Features:
-    """Write the features of all pictures in a folder, or go on where an earlier start was stopped.
+    """Write the features of all images in a folder, or resume where an earlier start was stopped.
 
     Args:
         extractor: with the trained network.
-        folder: pictures, also in folders below it.
+        folder: images, also in folders below it.
         out: where the features go.
-        skip_unreadable: leave out pictures that do not decode; else the first one stops the extraction.
+        skip_unreadable: leave out images that do not decode; else the first one stops the extraction.
 
     Raises:
-        DataError: no pictures, one that does not decode, a full disk; or `out` holds features of other weights or of
-            other pictures. What was there stays.
+        DataError: no images, one that does not decode, a full disk; or `out` holds features of other weights or of
+            other images. What was there stays.
         FolderBusyError: another process is extracting into `out`.
     """
     names = find(folder)
@@ -126,7 +126,7 @@ def _expect_utf8(folder: Path) -> None:
 def _parts(
     extractor: Extractor, folder: Path, missing: Mapping[Path, Sequence[str]], skip_unreadable: bool
 ) -> Iterator[Path]:
-    """Write parts; gives each picture when it is done."""
+    """Write parts; gives each image when it is done."""
     for file, names in missing.items():
         done: list[str] = []
         features = [torch.empty(0, extractor.channels)]
@@ -137,7 +137,7 @@ def _parts(
                 yield from paths
         except DataError as error:
             raise DataError(
-                f"{error}\nWhat was done is kept in {file.parent}. Mend or remove the picture, or add "
+                f"{error}\nWhat was done is kept in {file.parent}. Mend or remove the image, or add "
                 "--skip-unreadable, and start again"
             ) from error
         metadata = {**extractor.identity, "listing": _listing(folder, names), "names": json.dumps(done)}
@@ -196,7 +196,7 @@ def _holds(file: Path, expected: Mapping[str, str], folder: Path) -> bool:
     _compare(file, metadata, {name: value for name, value in expected.items() if name not in ("listing", "folder")})
     if metadata.get("listing") != expected["listing"]:
         raise DataError(
-            f"{file} holds features of pictures that are not those in {folder.absolute()}, or that have changed since: "
+            f"{file} holds features of images that are not those in {folder.absolute()}, or that have changed since: "
             "choose another folder for these features, or remove that one"
         )
     return True
@@ -212,7 +212,7 @@ def _compare(file: Path, metadata: Mapping[str, str], expected: Mapping[str, str
 
 
 def _listing(folder: Path, names: Iterable[str]) -> str:
-    """A name for pictures: of what they are called, their sizes and times."""
+    """A name for images: of what they are called, their sizes and times."""
     stats = ((name, (folder / name).stat()) for name in names)
     listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:20]

@@ -1,4 +1,4 @@
-"""Features of pictures by a trained re-ID network: what `rga extract` and `rga search` are made of."""
+"""Features of images by a trained re-ID network: what `rga extract` and `rga search` are made of."""
 
 import hashlib
 import logging
@@ -29,14 +29,14 @@ _AHEAD = 2  # batches that are decoded while another one is on the device
 
 
 class Extractor:
-    """Pictures to features, on one device and in the run's precision; threads decode.
+    """Images to features, on one device and in the run's precision; threads decode.
 
     Args:
         trained: a re-ID network, see `rga.tasks.ReID` for its options `feature` and `flip`.
 
     Attributes:
-        identity: what determines a feature beside the picture, as texts by name.
-        size: (H, W) that pictures are resized to.
+        identity: what determines a feature beside the image, as texts by name.
+        size: (H, W) that images are resized to.
         channels: D.
     """
 
@@ -58,10 +58,10 @@ class Extractor:
         self.normalize, self.device = Normalize().to(fabric.device), fabric.device
 
     def __call__(self, paths: Sequence[Path], skip_unreadable: bool = False) -> Iterator[tuple[list[Path], Tensor]]:
-        """Batch by batch, the pictures that could be read and their features, (B, D) float32 on the CPU.
+        """Batch by batch, the images that could be read and their features, (B, D) float32 on the CPU.
 
         Raises:
-            DataError: a picture does not decode, unless such are skipped, which is told.
+            DataError: an image does not decode, unless such are skipped, which is told.
             ConfigError: a feature is not finite.
         """
         with ThreadPoolExecutor(threads()) as pool:

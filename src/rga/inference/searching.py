@@ -1,4 +1,4 @@
-"""`rga search`: the pictures of a gallery that are most like each query, as a list and as a picture."""
+"""`rga search`: the images of a gallery that are most like each query, as a list and as an image."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ _COLOURS = {True: (0, 160, 0), False: (210, 0, 0), None: (150, 150, 150)}
 
 @dataclass(frozen=True)
 class Match:
-    """A gallery picture.
+    """A gallery image.
 
     Args:
         name: relative to its folder.
@@ -50,7 +50,7 @@ class Ranking:
     Args:
         name, path: of the query.
         matches: the best of the gallery.
-        same_camera: how many other gallery pictures of the query's person are left out, as its camera took them.
+        same_camera: how many other gallery images of the query's person are left out, as its camera took them.
         junk: how many are left out as junk.
     """
 
@@ -71,19 +71,19 @@ class Ranking:
 def search(extractor: Extractor, gallery: Path, query: Path, top: int = 10, out: Path | None = None) -> list[Ranking]:
     """Rank a gallery by cosine similarity to each query; equal scores in the order of the names.
 
-    Who is on a picture is read from names like Market-1501's, `0002_c1s1_000451_03.jpg`. As in its protocol, pictures
-    of the query's person by the query's camera, and junk (`-1_...`), are left out then, and counted. A picture is never
+    Who is on an image is read from names like Market-1501's, `0002_c1s1_000451_03.jpg`. As in its protocol, images
+    of the query's person by the query's camera, and junk (`-1_...`), are left out then, and counted. An image is never
     a match of itself.
 
     Args:
         extractor: with the trained network.
-        gallery: a folder of pictures, or what `rga extract` wrote.
-        query: a picture, or a folder of pictures.
+        gallery: a folder of images, or what `rga extract` wrote.
+        query: an image, or a folder of images.
         top: matches of each query.
         out: where the matches will be drawn, see `draw`.
 
     Raises:
-        DataError: no pictures, one that does not decode, or features of another run; or `out` lies among the pictures.
+        DataError: no images, one that does not decode, or features of another run; or `out` lies among the images.
         ConfigError: features that are not finite.
     """
     extracted = read(gallery, extractor) if (gallery / FEATURES).is_file() else None
@@ -117,19 +117,19 @@ def search(extractor: Extractor, gallery: Path, query: Path, top: int = 10, out:
 
 
 def draw(rankings: list[Ranking], size: tuple[int, int], file: Path) -> str:
-    """Write the rank lists of the first queries as one picture: the query, then its matches framed in green where they
+    """Write the rank lists of the first queries as one image: the query, then its matches framed in green where they
     are right, red where they are wrong, grey where that is not known.
 
     Args:
         rankings: of which the first 20 are drawn.
-        size: (H, W) of the network's pictures, whose shape the drawn ones get.
+        size: (H, W) of the network's images, whose shape the drawn ones get.
         file: to write, of a kind that Pillow knows by its ending.
 
     Returns:
         What was drawn, in words.
 
     Raises:
-        DataError: a picture is not there any more, or the file cannot be written.
+        DataError: an image is not there any more, or the file cannot be written.
     """
     height, width = _HEIGHT, round(_HEIGHT * size[1] / size[0])
     rows = rankings[:_ROWS]
@@ -149,10 +149,10 @@ def draw(rankings: list[Ranking], size: tuple[int, int], file: Path) -> str:
 
 
 def kind(file: Path) -> str:
-    """Pillow's name for a kind of picture, by the ending of its file; DataError where there is none."""
+    """Pillow's name for a kind of image, by the ending of its file; DataError where there is none."""
     extensions = Image.registered_extensions()
     if extensions.get(file.suffix.lower()) not in Image.SAVE:
-        raise DataError(f"{file}: pictures are written as .png, .jpg or .webp")
+        raise DataError(f"{file}: images are written as .png, .jpg or .webp")
     return extensions[file.suffix.lower()]
 
 
@@ -174,7 +174,7 @@ def _ranked(asked: Features, known: Features) -> Iterator[tuple[str, list[int], 
 
 
 def _person(name: str) -> tuple[int, int] | None:
-    """Identity and camera, where a picture's name says them."""
+    """Identity and camera, where an image's name says them."""
     match = _NAME.match(Path(name).name)
     return (int(match[1]), int(match[2])) if match else None
 

@@ -1,6 +1,6 @@
 """The places of a query's true matches among its gallery scores, found by counting instead of sorting.
 
-Every retrieval figure of a query (CMC, both average precisions, mINP) depends only on where its few true matches
+Every retrieval metric of a query (CMC, both average precisions, mINP) depends only on where its few true matches
 stand. So a row of scores is not sorted: each score falls into one of thousands of narrow bins, and the place of a match
 is the number of scores in the bins above it, and its place among the few scores around it, which are sorted. That is a
 handful of passes over a row that stays in the cache, whatever the number of matches.

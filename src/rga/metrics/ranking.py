@@ -25,7 +25,7 @@ class NotFiniteError(ValueError):
 
 @dataclass(frozen=True)
 class RankingResult:
-    """Retrieval figures, fractions in 0..1, each a mean over the queries that have a true match.
+    """Retrieval metrics, fractions in 0..1, each a mean over the queries that have a true match.
 
     Attributes:
         cmc: (50,) float64, cumulative matching characteristic; `cmc[k - 1]` is the rank-k accuracy.
@@ -43,7 +43,7 @@ class RankingResult:
     valid_queries: int
 
     def summary(self) -> dict[str, float]:
-        """The figures under the names that are logged."""
+        """The metrics under the names that are logged."""
         ranks = {f"rank{k}": float(self.cmc[k - 1]) for k in (1, 5, 10)}
         return ranks | {"map": self.map, "map_trapezoid": self.map_trapezoid, "minp": self.minp}
 
@@ -184,7 +184,7 @@ class _Labels:
 
 
 def _evaluate(chunks: Iterable[Tensor], labels: _Labels) -> RankingResult:
-    """The figures from (q, N) scores of all queries in order, of which each is changed before the next is asked for."""
+    """The metrics from (q, N) scores of all queries in order, of which each is changed before the next is asked for."""
     parts, start, queries = [], 0, len(labels.query_id)
     for scores in chunks:
         stop = start + len(scores)

@@ -1,4 +1,4 @@
-"""Retrieval figures as a torchmetrics class that also works across processes."""
+"""Retrieval metrics as a torchmetrics class that also works across processes."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -27,8 +27,8 @@ class RetrievalMetrics(Metric):
 
     Attributes:
         gallery_draws: where it is not 0, the ranks are those of `single_gallery_shot` with so many draws; the other
-            figures are still those of the whole gallery.
-        rerank: whether there are also `rerank/map`, ...: the figures after `rga.metrics.rerank` with its defaults, in
+            metrics are still those of the whole gallery.
+        rerank: whether there are also `rerank/map`, ...: the metrics after `rga.metrics.rerank` with its defaults, in
             the whole gallery (so with `gallery_draws` they have no ranks). Junk is nobody's neighbour.
 
     Examples:

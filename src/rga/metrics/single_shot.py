@@ -1,4 +1,4 @@
-"""Ranks in a gallery of one picture of each identity, drawn several times: CUHK03's classic protocol."""
+"""Ranks in a gallery of one image of each identity, drawn several times: CUHK03's classic protocol."""
 
 from typing import Any, Literal
 
@@ -21,15 +21,15 @@ def single_gallery_shot(
     seed: int = 0,
     metric: Literal["cosine", "euclidean"] = "cosine",
 ) -> NDArray[np.float64]:
-    """The cumulative matching characteristic in galleries of one picture of each identity, a mean over several draws.
+    """The cumulative matching characteristic in galleries of one image of each identity, a mean over several draws.
 
-    As Li et al. (DeepReID, CVPR 2014) evaluate CUHK03: a picture of one camera is looked for among one picture of each
+    As Li et al. (DeepReID, CVPR 2014) evaluate CUHK03: an image of one camera is looked for among one image of each
     identity from the others. In each draw, all queries of a camera see the same gallery. (Torchreid draws anew for each
-    query, and lets other people's pictures from the query's own camera into the gallery: its figures differ a little.)
-    Queries of whom no other camera has a picture are left out; images of identity -1 (junk) are no part of a gallery.
+    query, and lets other people's images from the query's own camera into the gallery: its metrics differ a little.)
+    Queries of whom no other camera has an image are left out; images of identity -1 (junk) are no part of a gallery.
 
     Args:
-        query, gallery: features, (Q, D) and (N, D), numpy or torch; the same pictures may be in both.
+        query, gallery: features, (Q, D) and (N, D), numpy or torch; the same images may be in both.
         query_ids, gallery_ids, query_cams, gallery_cams: integers, (Q,) and (N,).
         draws: galleries that the mean is over.
         seed: of the draws. It is none of a run's: every run is measured with the same galleries.
@@ -73,12 +73,12 @@ def single_gallery_shot(
             hits += result.cmc * len(asking)
             ranked += len(asking)
     if not ranked:
-        raise ValueError(f"none of the {len(features)} queries is in the gallery with a picture from another camera")
+        raise ValueError(f"none of the {len(features)} queries is in the gallery with an image from another camera")
     return hits / ranked
 
 
 def one_of_each(identities: NDArray[Any], random: np.random.Generator) -> NDArray[np.int64]:
-    """The place of one picture of each identity, drawn evenly among those of its own; ascending."""
+    """The place of one image of each identity, drawn evenly among those of its own; ascending."""
     order = random.permutation(len(identities))
     _, first = np.unique(identities[order], return_index=True)
     return np.sort(order[first])

@@ -1,4 +1,4 @@
-"""Where figures of our own come from: data set, network, scale, and what was spent on them."""
+"""Where numbers of our own come from: data set, network, scale, and what was spent on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _SYNTHETIC = " (synthetic)"  # in the layout of that data set
 
 @dataclass(frozen=True)
 class Setting:
-    """What a reader must know before figures are compared. None: the config does not say."""
+    """What a reader must know before numbers are compared. None: the config does not say."""
 
     data: str
     network: str
@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the data are synthetic, so that the figures are no results."""
+        """Whether the data are synthetic, so that the numbers are no results."""
         return self.data.endswith(_SYNTHETIC)
 
     @property
@@ -55,6 +55,6 @@ class Setting:
         return ", ".join(part for part in ((epochs + steps + size).strip(), weights) if part)
 
     def comparable(self, other: "Setting") -> bool:
-        """Whether the figures are of the same thing; where the same network's weights were loaded from is no matter."""
+        """Whether the numbers are of the same thing; where the same network's weights were loaded from is no matter."""
         mine, others = ({**vars(setting), "weights": setting.weights is None} for setting in (self, other))
         return mine == others

@@ -1,4 +1,4 @@
-"""Learning curves of recorded runs as small pictures: SVG, the same bytes for the same runs and the same matplotlib."""
+"""Learning curves of recorded runs as small images: SVG, the same bytes for the same runs and the same matplotlib."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ def curves_of(filled: Filled, column: Column) -> dict[str, list[Curve]]:
 
 
 def digest(panels: dict[str, list[Curve]]) -> str:
-    """Name what is drawn, whatever matplotlib makes of it; the picture carries it in its metadata."""
+    """Name what is drawn, whatever matplotlib makes of it; the image carries it in its metadata."""
     drawn = {title: [[c.row, c.seed, c.points] for c in curves] for title, curves in panels.items()}
     return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
 

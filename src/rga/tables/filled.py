@@ -3,7 +3,7 @@
 Which seeds count: those that `seed=0,1,2` asks for; when none is asked for, all that there are. Then the seeds that the
 table names for its main rows are missing until they are there; elsewhere the config's own seed is, if there are none.
 Recorded runs (`recorded`) count like those made here. A difference to the paper is computed only where data set,
-network, scale and budget are those that the table itself names: changing one of them makes other figures, not better or
+network, scale and budget are those that the table itself names: changing one of them makes other numbers, not better or
 worse ones.
 """
 
@@ -64,7 +64,7 @@ class Cell:
 
     @cached_property
     def values(self) -> list[tuple[int, float]]:
-        """Seed and figure of every run."""
+        """Seed and metric of every run."""
         key, values = self.column.metrics[self.metric], []
         for result in self.entry.results if self.entry else ():
             value = result["metrics"].get(key)
@@ -95,13 +95,13 @@ class Cell:
 
     @property
     def delta(self) -> float | None:
-        """Ours minus the paper's; None where they are figures of different things."""
+        """Ours minus the paper's; None where they are numbers of different things."""
         comparable = self.ours is not None and self.paper is not None and self.entry and self.entry.comparable
         return self.ours - self.paper if comparable else None  # type: ignore[operator]
 
 
 def fewer_queries(result: Mapping[str, Any]) -> tuple[int, int] | None:
-    """How many queries counted in a run's figures, and how many there are; None where all did, or none is known."""
+    """How many queries counted in a run's numbers, and how many there are; None where all did, or none is known."""
     query = (result.get("data") or {}).get("query") or {}
     if "counted" not in query or query["counted"] == query["images"]:
         return None

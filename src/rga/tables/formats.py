@@ -1,4 +1,4 @@
-"""A filled table for other programs: CSV and JSON. Figures are in percent."""
+"""A filled table for other programs: CSV and JSON. Numbers are in percent."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ def as_csv(filled: Filled) -> str:
 
 
 def as_json(filled: Filled) -> str:
-    """The form that other people's scripts read; each of `runs` says where its figure comes from."""
+    """The form that other people's scripts read; each of `runs` says where its number comes from."""
     name = filled.table.name
     rows = [
         {

@@ -1,4 +1,4 @@
-"""Where recorded figures come from, in Markdown: data, software, and for each row seeds, hours, device and commit."""
+"""Where recorded numbers come from, in Markdown: data, software, and for each row seeds, hours, device and commit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ def origin(entries: Sequence[Entry]) -> list[str]:
 
 
 def runs(filled: Filled) -> list[str]:
-    """A table of where each row's figures come from."""
+    """A table of where each row's numbers come from."""
     several = sum(any(cell.n for cell in filled.cells if cell.column == column) for column in filled.columns) > 1
     lines = []
     for line in filled.lines:

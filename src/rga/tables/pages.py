@@ -1,4 +1,4 @@
-"""RESULTS.md, its pictures and the README's one table, from the recorded runs and nothing else: `rga report`."""
+"""RESULTS.md, its images and the README's one table, from the recorded runs and nothing else: `rga report`."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -24,7 +24,7 @@ CURVES = Path("experiments", "results", "curves")
 _HEAD = f"""\
 # Results
 
-Written by `rga report` from the runs recorded in `experiments/results/*.jsonl`; a test compares the two. Figures are in
+Written by `rga report` from the runs recorded in `experiments/results/*.jsonl`; a test compares the two. Numbers are in
 percent, after the last epoch: the mean over the seeds ± the sample standard deviation (how many seeds); {NO_RUN} no run
 yet, or no number in the paper. Compare the rows of a table with each other: the paper's numbers stand beside them
 without a difference unless data set, network and budget are the paper's.
@@ -33,7 +33,7 @@ _NONE = "No runs are recorded yet."
 
 
 def report(root: Path, conf: Path = CONF) -> list[Path]:
-    """Write everything into the checkout at `root`; gives the files. Pictures of what is not recorded are removed.
+    """Write everything into the checkout at `root`; gives the files. Images of what is not recorded are removed.
 
     Raises:
         ConfigError: no checkout, or a README without the two comments between which its table goes.
@@ -76,7 +76,7 @@ def with_summary(readme: str, tables: Sequence[Filled]) -> str:
 
 
 def summary(tables: Sequence[Filled]) -> str:
-    """The main rows in Markdown, with the columns that have figures, and below them what they are of."""
+    """The main rows in Markdown, with the columns that have numbers, and below them what they are of."""
     lines = [""]
     for filled in tables:
         if found := _figures(filled):

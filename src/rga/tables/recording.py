@@ -25,7 +25,7 @@ class Recorded:
     overrides: tuple[str, ...]
     path: Path
     new: tuple[Record, ...]
-    changed: tuple[Record, ...]  # were recorded with other figures, from another time or machine
+    changed: tuple[Record, ...]  # were recorded with other numbers, from another time or machine
     stale: tuple[Record, ...]
 
     def __str__(self) -> str:

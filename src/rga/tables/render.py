@@ -1,7 +1,7 @@
-"""Print a filled table: text for a terminal, Markdown, LaTeX; CSV and JSON are `export`'s. Figures are in percent.
+"""Print a filled table: text for a terminal, Markdown, LaTeX; CSV and JSON are `export`'s. Numbers are in percent.
 
 The paper's numbers and ours stand in columns of their own, and the heading of ours is the scale where that is not the
-paper's: figures from synthetic data never stand under `ours`. A figure with a recorded run in it is marked.
+paper's: numbers from synthetic data never stand under `ours`. A number with a recorded run in it is marked.
 """
 
 import io
@@ -36,7 +36,7 @@ def render(filled: Filled, format: Format) -> str:
 
 
 def sources(filled: Filled) -> list[str]:
-    """Say where the figures of our own come from: demo data loudly, and a budget that is not the paper's."""
+    """Say where the numbers of our own come from: demo data loudly, and a budget that is not the paper's."""
     lines = []
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in filled.entries:
@@ -118,7 +118,7 @@ def _stale(filled: Filled) -> list[str]:
 
 
 def _label(filled: Filled, column: Column) -> str:
-    """What to call our figures in a column: `ours`, or the scale they come from."""
+    """What to call our numbers in a column: `ours`, or the scale they come from."""
     scales = {cell.entry.setting.scale for cell in filled.cells if cell.column == column and cell.entry}
     return "ours" if scales <= {"paper"} else "/".join(sorted(scales))
 
@@ -213,7 +213,7 @@ def _markdown(filled: Filled) -> str:
 
 
 def markdown_rows(filled: Filled, mark: str = RECORDED) -> list[str]:
-    """The table itself in Markdown; `mark` stands at figures with recorded runs."""
+    """The table itself in Markdown; `mark` stands at numbers with recorded runs."""
     names = _names(filled)
     headings = [*names * [""], *filled.table.about, *(" ".join(parts) for _, _, parts in _layout(filled))]
     return markdown_table(headings, _grid(filled, mark=mark), names)

@@ -46,7 +46,7 @@ class Table:
     """A table: its columns, its rows, and the Hydra overrides that all its runs share.
 
     `about` are headings of what is told of a row besides its results, such as a network's depth; `protocol` says how
-    the figures are taken. `main_seeds` are the seeds of the main rows by the scale's name, where a scale is so quick
+    the numbers are taken. `main_seeds` are the seeds of the main rows by the scale's name, where a scale is so quick
     that the rows to compare shall not hang on one seed. The runs that are recorded lie in `results/` beside the table.
     """
 

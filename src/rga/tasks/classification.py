@@ -17,7 +17,7 @@ class Classification(Task):
     """Global average pooling and a linear classifier behind a backbone, as ResNet and DenseNet have it.
 
     Training: cross entropy. Test: `error`, the share of images whose most probable class is wrong, and `top5_error`.
-    The test part is also looked at during training (`val/error` in the curve), but nothing is chosen by it: the result
+    The test split is also looked at during training (`val/error` in the curve), but nothing is chosen by it: the result
     is the error after the last epoch.
     """
 

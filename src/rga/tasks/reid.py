@@ -27,7 +27,7 @@ class ReID(Task):
         margin: of the triplet loss.
         feature: "after_bn" or "before_bn": which feature carries the plain names.
         flip: test with the mean of the features of an image and of its mirror image.
-        rerank: also record `rerank/rank1`, `rerank/map`, ...: the figures of the feature with the plain names after
+        rerank: also record `rerank/rank1`, `rerank/map`, ...: the metrics of the feature with the plain names after
             k-reciprocal re-ranking, see `rga.metrics.rerank`. The plain names never are those of a re-ranking.
         parts: the arguments of every `Task`.
 

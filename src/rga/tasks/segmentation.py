@@ -145,7 +145,7 @@ class Segmentation(Task):
         ious = intersection_over_union(self.confusion[number].compute())
         self.confusion[number].reset()
         if ious.isnan().all():
-            raise DataError(f"no pixel of the part {prefix.strip('/') or self.parts[0]} counts, so it has no mIoU")
+            raise DataError(f"no pixel of the split {prefix.strip('/') or self.parts[0]} counts, so it has no mIoU")
         values = {"miou": ious.nanmean()}
         if classes:
             values |= {f"iou/{name}": iou for name, iou in zip(self.classes, ious, strict=True) if not iou.isnan()}

@@ -79,7 +79,7 @@ class EpochCheckpoint(Checkpoint):
         self.epoch = checkpoint["epoch"] + 1
 
     def kept(self) -> str:
-        """What a run that is left now can go on with, and how."""
+        """What a run that is left now can be resumed from, and how."""
         if self.epoch:
             return f"epoch {self.epoch} is saved in {self.path}, and the same command resumes it"
         if self.path.exists():  # and is not loaded yet

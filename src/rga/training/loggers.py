@@ -14,7 +14,7 @@ from rga.runs import RERUN
 
 
 def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto") -> WandbLogger:
-    """Log to the wandb run `<fingerprint>-<seed>`, so that a resumed run goes on in the same place.
+    """Log to the wandb run `<fingerprint>-<seed>`, so that a resumed run continues in the same place.
 
     Args:
         save_dir: the run's folder, `<fingerprint>/<seed>`, or that of its repetition below it.

@@ -292,7 +292,7 @@ def _made(group: str, node: Any, **parts: Any) -> Any:
 
 
 def _expect_real(data: Any) -> None:
-    """Refuse synthetic data under the name of real ones: their figures would stand as those of the data set."""
+    """Refuse synthetic data under the name of real ones: their metrics would stand as those of the data set."""
     if data.demo is None and data.synthetic:
         raise DataError(
             f"{data.root} holds synthetic images in the layout of {data.name}, and a run of them says so: scale=demo "

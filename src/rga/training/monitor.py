@@ -57,7 +57,7 @@ class Monitor(Callback):
         self.curve, self.seconds = state_dict["curve"], state_dict["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell of the epochs before, where the loggers of a run that is resumed cannot go on with what they had."""
+        """Tell of the epochs before, where the loggers of a run that is resumed cannot resume from what they had."""
         for logger in trainer.loggers:
             if self.curve and begins_anew(logger):
                 for number, entry in enumerate(self.curve, start=1):
@@ -134,7 +134,7 @@ class Monitor(Callback):
 
 
 class Progress(TQDMProgressBar):
-    """Lightning's bar with the figures that the monitor read last."""
+    """Lightning's bar with the metrics that the monitor read last."""
 
     def __init__(self, monitor: Monitor) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ def quiet() -> None:
         r"`Trainer.fit` stopped.*",
         r"You're resuming from a checkpoint that ended before the epoch ended.*",
         r"`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-        r"It is recommended to use `self\.log\(.*sync_dist=True",  # every process computes the same figure
+        r"It is recommended to use `self\.log\(.*sync_dist=True",  # every process computes the same metric
         r"Starting from v1\.9\.0.*tensorboardX.*",
         r"The `srun` command is available on your system but is not used.*",
     ):

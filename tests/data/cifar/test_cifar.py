@@ -100,10 +100,10 @@ def test_a_truncated_file(ten: Path) -> None:
 
 def test_another_size_than_the_published_one(ten: Path, hundred: Path) -> None:
     (ten / MARKER).unlink()
-    with pytest.raises(DataError, match=r"data_batch_1\.bin holds 2 pictures, the published file 10,000"):
+    with pytest.raises(DataError, match=r"data_batch_1\.bin holds 2 images, the published file 10,000"):
         CIFAR10.read(ten)
     (hundred / MARKER).unlink()
-    with pytest.raises(DataError, match=r"train\.bin holds 2 pictures, the published file 50,000"):
+    with pytest.raises(DataError, match=r"train\.bin holds 2 images, the published file 50,000"):
         CIFAR100.read(hundred)
 
 
@@ -153,7 +153,7 @@ def test_a_check_finds_what_is_wrong(ten: Path, tmp_path: Path) -> None:
     text = str(check("cifar10", ten))
     assert "12 != 10" in text
     assert "9 != 10" in text
-    assert "train: f has 0 pictures, j 4" in text
+    assert "train: f has 0 images, j 4" in text
     assert text.endswith("not all is well")
     shutil.rmtree(ten)
     report = check("cifar10", tmp_path)

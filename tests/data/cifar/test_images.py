@@ -1,4 +1,4 @@
-"""Batches against loops over single pictures; every picture is known by its label, which is its number."""
+"""Batches against loops over single images; every image is known by its label, which is its number."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def pictures(count: int, seed: int, side: int = SIDE) -> NDArray[np.uint8]:
 
 def split(train: int = 100, test: int = 23) -> ImageSplit:
     parts = [LabelledImages(pictures(n, seed), np.arange(n)) for seed, n in enumerate((train, test))]
-    return ImageSplit(parts[0], parts[1], [f"picture {number}" for number in range(train)])
+    return ImageSplit(parts[0], parts[1], [f"image {number}" for number in range(train)])
 
 
 SPLIT = split()
@@ -67,7 +67,7 @@ def pixels(image: torch.Tensor, images: ImageSplit = SPLIT) -> NDArray[np.uint8]
 
 
 def windows(source: NDArray[np.uint8], pad: int) -> Iterator[tuple[tuple[int, int, bool], NDArray[np.uint8]]]:
-    """Every crop, by Pillow: (down, right, mirrored) and the pixels; the padded picture is cropped, then mirrored."""
+    """Every crop, by Pillow: (down, right, mirrored) and the pixels; the padded image is cropped, then mirrored."""
     whole = ImageOps.expand(Image.fromarray(source.transpose(1, 2, 0)), pad, fill=0)
     for down in range(2 * pad + 1):
         for right in range(2 * pad + 1):
@@ -77,7 +77,7 @@ def windows(source: NDArray[np.uint8], pad: int) -> Iterator[tuple[tuple[int, in
 
 
 def found(module: ImageData, pad: int, epoch: int = 0) -> list[tuple[int, int, bool]]:
-    """What each picture of an epoch is a crop of: the one window of its source that it equals."""
+    """What each image of an epoch is a crop of: the one window of its source that it equals."""
     drawn = []
     for batch in batches(module, epoch):
         for image, label in zip(pixels(batch["image"]), batch["label"].tolist(), strict=True):

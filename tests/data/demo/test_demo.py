@@ -85,7 +85,7 @@ def test_what_was_not_drawn_is_not_replaced(tmp_path: Path) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"mine")
         before = contents(root)
-        with pytest.raises(DataError, match=rf"1 files that were not drawn, or have changed since: {name}\."):
+        with pytest.raises(DataError, match=rf"1 files that are not of it, or have changed since: {name}\."):
             writers.write_market1501(root, **other)
         assert contents(root) == before
         assert [path.name for path in tmp_path.iterdir()] == ["set"]

@@ -29,12 +29,12 @@ def test_the_real_reader_reads_it(classes: int, tmp_path: Path) -> None:
         counts = np.bincount(part.labels, minlength=classes)
         assert counts.max() - counts.min() <= 1
     both = np.concatenate((split.train.images, split.test.images)).reshape(310, -1)
-    assert len(np.unique(both, axis=0)) == 310  # no picture twice, and none to train on in the test part
+    assert len(np.unique(both, axis=0)) == 310  # no image twice, and none to train on in the test split
     assert len(set(split.classes)) == classes
 
 
 def nearest(split: ImageSplit, features: slice) -> float:
-    """Accuracy of the nearest class mean of the pictures' colours."""
+    """Accuracy of the nearest class mean of the images' colours."""
     flat = [part.images[:, :, features, features].reshape(len(part), -1) / 255.0 for part in (split.train, split.test)]
     means = np.stack([flat[0][split.train.labels == label].mean(0) for label in range(10)])
     guess = ((flat[1][:, None] - means) ** 2).sum(2).argmin(1)

@@ -20,7 +20,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     pictures = [path for path in contents(one) if path.endswith(".png")]
     assert len(pictures) == 6
     assert all(contents(one)[path] != contents(other)[path] for path in pictures)
-    assert len(set(contents(one).values())) == 7  # no two pictures are alike, in one part or in two
+    assert len(set(contents(one).values())) == 7  # no two images are alike, in one part or in two
 
 
 def test_the_real_reader_reads_it(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_the_real_reader_reads_it(tmp_path: Path) -> None:
             assert image.shape == (64, 128, 3)
             share = np.bincount(label.ravel(), minlength=256) / label.size
             assert 0 < share[255] < 0.1  # the bonnet
-            assert share[[0, 1, 10]].min() > 0.03  # road, sidewalk and sky in every picture
+            assert share[[0, 1, 10]].min() > 0.03  # road, sidewalk and sky in every image
             assert share.max() < 0.5
             seen |= set(np.flatnonzero(share))
     assert {split.classes[number] for number in seen - {255}} >= {
@@ -41,7 +41,7 @@ def test_the_real_reader_reads_it(tmp_path: Path) -> None:
 
 
 def test_the_picture_shows_its_labels() -> None:
-    """Colours within a class are more alike than the picture as a whole."""
+    """Colours within a class are more alike than the image as a whole."""
     image, label = street.draw(128, np.random.default_rng(0))
     pixels, labels = np.asarray(image, float), np.asarray(label)
     within = sum(((pixels[labels == n] - pixels[labels == n].mean(0)) ** 2).sum() for n in np.unique(labels))

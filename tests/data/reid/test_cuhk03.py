@@ -1,6 +1,6 @@
 """CUHK03: the published lists, both protocols, what is extracted when, and what is said of bad files.
 
-tests/data/cuhk03_lists.npz holds the published lists of the new protocol as numbers: of each picture its camera pair,
+tests/data/cuhk03_lists.npz holds the published lists of the new protocol as numbers: of each image its camera pair,
 identity and place (which are its name), label, camera and part. The .mat files are written here by MATLAB's rules, and
 not by the project's own writer.
 """
@@ -44,7 +44,7 @@ Cells = Mapping[str, Mapping[tuple[int, int, int], NDArray[np.uint8]]]  # of eac
 
 
 def write_raw(root: Path, cells: Cells, testsets: list[list[tuple[int, int]]]) -> None:
-    """cuhk-03.mat with everything where MATLAB has it; a picture that several cells share is written once."""
+    """cuhk-03.mat with everything where MATLAB has it; an image that several cells share is written once."""
     (root / RAW).parent.mkdir(parents=True)
     with h5py.File(root / RAW, "w", userblock_size=512) as file:
         empty = file.create_dataset("#refs#/a", data=np.zeros(2, np.uint64)).ref
@@ -84,7 +84,7 @@ def published() -> dict[str, NDArray[Any]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, published: dict[str, NDArray[Any]]) -> Path:
-    """The published lists, and a cuhk-03.mat that has a picture of 4 x 2 pixels wherever they name one."""
+    """The published lists, and a cuhk-03.mat that has an image of 4 x 2 pixels wherever they name one."""
     root = tmp_path_factory.mktemp("whole") / "cuhk03"
     drawn = np.random.default_rng(0).integers(0, 256, (2, 97, 4, 2, 3), np.uint8)
     cells = {}
@@ -142,7 +142,7 @@ def test_the_published_counts(
 
 def test_the_published_lists_mixed_up(whole: Path, tmp_path: Path) -> None:
     shutil.copy(whole / LISTS.format("detected"), tmp_path / LISTS.format("labeled"))
-    with pytest.raises(DataError, match=r"labeled\.mat holds the lists of the detected pictures, not of the labeled"):
+    with pytest.raises(DataError, match=r"labeled\.mat holds the lists of the detected images, not of the labeled"):
         cuhk03.read(tmp_path, "labeled")
 
 
@@ -172,7 +172,7 @@ def test_the_order_is_that_of_the_names(root: Path) -> None:
     path = root / LISTS.format("labeled")
     content = loadmat(path)
     order = np.random.default_rng(0).permutation(len(content["filelist"]))
-    place = np.argsort(order) + 1  # where a picture of the old list is in the new one
+    place = np.argsort(order) + 1  # where an image of the old list is in the new one
     write_lists(
         path,
         [str(cell.item()) for cell in content["filelist"][order, 0]],
@@ -337,7 +337,7 @@ def test_bad_raw_files(root: Path, spoil: Callable[[Path], Any], message: str) -
 
 def test_a_picture_in_the_raw_file_that_does_not_decode(root: Path) -> None:
     with h5py.File(root / RAW, "r") as file:
-        chunk = file[file[file["labeled"][0, 0]][0, 1]].id.get_chunk_info(0)  # camera pair 1, identity 2, picture 1
+        chunk = file[file[file["labeled"][0, 0]][0, 1]].id.get_chunk_info(0)  # camera pair 1, identity 2, image 1
     with (root / RAW).open("r+b") as raw:
         raw.seek(512 + chunk.byte_offset + chunk.size // 2)
         raw.write(bytes(64))
@@ -372,7 +372,7 @@ def test_lists_of_the_other_kind(root: Path, extracted: bool) -> None:
     spare = two.rename(root / "spare")
     one.rename(two)
     spare.rename(one)
-    with pytest.raises(DataError, match=r"1_002_1_03\.png.* Are these the lists of the detected pictures\?"):
+    with pytest.raises(DataError, match=r"1_002_1_03\.png.* Are these the lists of the detected images\?"):
         cuhk03.read(root, "labeled")
     assert sorted(root.iterdir()) == before
 
@@ -393,15 +393,15 @@ def renamed(name: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (renamed("5_843_1_01.png"), r"names 1 pictures that are not among the \d+ labeled ones of .*5_843_1_01\.png"),
+        (renamed("5_843_1_01.png"), r"names 1 images that are not among the \d+ labeled ones of .*5_843_1_01\.png"),
         (renamed("../../1_001_1_01.png"), r"damaged: names that are not like .*\.\./\.\./1_001"),
-        (renamed("1_001_1_02.png"), r"damaged: it names pictures twice: 1_001_1_02\.png"),
+        (renamed("1_001_1_02.png"), r"damaged: it names images twice: 1_001_1_02\.png"),
         (
             edited(lambda content: content.update(labels=content["labels"][1:])),
             r"damaged: it has \d+ names, \d+ labels",
         ),
-        (edited(lambda content: content["train_idx"].__setitem__(0, 0)), r"damaged: it points at picture 0 of \d+"),
-        (edited(lambda content: content.update(query_idx=content["train_idx"])), "damaged: a picture is in two parts"),
+        (edited(lambda content: content["train_idx"].__setitem__(0, 0)), r"damaged: it points at image 0 of \d+"),
+        (edited(lambda content: content.update(query_idx=content["train_idx"])), "damaged: an image is in two splits"),
         (edited(lambda content: content["labels"].fill(1)), "damaged: identities are in the training and in the test"),
         (edited(lambda content: content.pop("camId")), "does not hold the lists of CUHK03's new protocol: .*camId"),
         (edited(lambda content: content.update(camId=content["camId"] / 2)), "does not hold .*no integers"),
@@ -419,7 +419,7 @@ def test_bad_lists(root: Path, spoil: Callable[[Path], Any], message: str) -> No
 
 
 def test_a_full_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the sixth picture the disk is full; with more room the same command goes on."""
+    """In the sixth image the disk is full; with more room the same command goes on."""
     calls = iter(range(100))
 
     @contextmanager
@@ -431,7 +431,7 @@ def test_a_full_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(cuhk03_extract, "atomic_file", full)
-        with pytest.raises(DataError, match=r"cannot write .* No space left on device.* \d+ of \d+ pictures are still"):
+        with pytest.raises(DataError, match=r"cannot write .* No space left on device.* \d+ of \d+ images are still"):
             cuhk03.read(root, "labeled")
     written = sorted((root / "images_labeled").iterdir())
     assert len(written) == 5
@@ -443,12 +443,12 @@ def test_a_full_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_that_cannot_be_made(root: Path) -> None:
     (root / "images_labeled").write_text("a file")
-    with pytest.raises(DataError, match="cannot write the pictures of"):
+    with pytest.raises(DataError, match="cannot write the images of"):
         cuhk03.read(root, "labeled")
 
 
 def test_killed_and_resumed(root: Path) -> None:
-    """The process is killed in the middle of the fifth picture."""
+    """The process is killed in the middle of the fifth image."""
     code = f"""
 import os, signal
 from rga.data.reid import cuhk03, cuhk03_extract

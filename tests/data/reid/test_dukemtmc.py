@@ -70,7 +70,7 @@ def test_half_unpacked(root: Path) -> None:
 
 def test_the_names_are_not_those_of_market1501(root: Path) -> None:
     (root / "query" / "0002_c1s1_000451_03.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 pictures in .*set have names that are not like 0001_c2_f0046182\.jpg"):
+    with pytest.raises(DataError, match=r"1 images in .*set have names that are not like 0001_c2_f0046182\.jpg"):
         dukemtmc.read(root)
 
 
@@ -96,7 +96,7 @@ def test_check(drawn: Path, tmp_path: Path) -> None:
     text = str(check("dukemtmc", copy))
     assert "!= 16,522" in text
     assert f"cannot read the image {query[0]}" in text
-    assert "1 identities are in the training and in the test part: 1" in text
+    assert "1 identities are in the training and the test split: 1" in text
     assert "1 names that do not parse" in text
     assert "not all is well" in text
 

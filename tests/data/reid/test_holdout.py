@@ -47,7 +47,7 @@ def test_the_split_is_that_of_the_rule(market: Path, tmp_path: Path) -> None:
     assert check("market1501_holdout", tmp_path / "new" / "set").ok
     for part in PARTS:
         count = sum(name.startswith(f"{part}/") for name in expected)
-        assert f"{part:20}{count:>8,} pictures" in found.output
+        assert f"{part:20}{count:>8,} images" in found.output
 
 
 def test_dukemtmc(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_identities_from_0(root: Path) -> None:
     assert [sample.identity for sample in split.query] == [0, 1]
     assert matches.unmatched(split.query, split.gallery) == []  # 0000_c1 is a match
     assert [len(part) for part in market1501.parts(split).values()] == [4, 2, 3, 0, 1]
-    assert "1 identities are in the training and in the test part: 0" in str(check("market1501_holdout", root))
+    assert "1 identities are in the training and the test split: 0" in str(check("market1501_holdout", root))
 
 
 def test_more_than_four_digits(root: Path) -> None:
@@ -75,11 +75,11 @@ def test_without_a_training_part(root: Path) -> None:
     assert (split.train, split.query, split.gallery) == ([], whole.query, whole.gallery)
     report = check("market1501_holdout", root)
     assert report.ok
-    assert "there is no training part: the set can be tested on, not trained on" in str(report)
+    assert "there is no training split: the set can be tested on, not trained on" in str(report)
     module = ReIDData(market1501.read, root, (8, 4), workers=0)
     module.setup("test")
     assert len(next(iter(module.test_dataloader()))["image"]) == 4
-    with pytest.raises(DataError, match=r"has no training part: it can be tested on \(rga test\), not trained on"):
+    with pytest.raises(DataError, match=r"has no training split: it can be tested on \(rga test\), not trained on"):
         module.prepare_data()
     (root / "bounding_box_train").mkdir()
     with pytest.raises(DataError, match="no images in bounding_box_train"):
@@ -115,5 +115,5 @@ def test_half_unpacked(root: Path) -> None:
 
 def test_strange_names_are_listed(root: Path) -> None:
     (root / "query" / "someone.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 pictures .* query/someone\.jpg"):
+    with pytest.raises(DataError, match=r"1 images .* query/someone\.jpg"):
         market1501.read(root)

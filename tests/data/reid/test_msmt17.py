@@ -136,7 +136,7 @@ def test_a_malformed_line(root: Path, line: str) -> None:
 
 def test_a_list_that_names_nothing_or_is_no_text(root: Path) -> None:
     (root / "list_gallery.txt").write_text("\n")
-    with pytest.raises(DataError, match=r"list_gallery\.txt names no picture"):
+    with pytest.raises(DataError, match=r"list_gallery\.txt names no image"):
         msmt17.V1.read(root)
     (root / "list_gallery.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"cannot read .*list_gallery\.txt"):
@@ -145,15 +145,15 @@ def test_a_list_that_names_nothing_or_is_no_text(root: Path) -> None:
 
 def test_a_picture_that_is_not_there(root: Path) -> None:
     (root / "train" / "0000" / "0000_000_01_0303morning_0008_0.jpg").unlink()
-    with pytest.raises(DataError, match=r"list_val\.txt names 1 pictures that are not in .*train: 0000/0000_000_01"):
+    with pytest.raises(DataError, match=r"list_val\.txt names 1 images that are not in .*train: 0000/0000_000_01"):
         msmt17.V1.read(root)
     shutil.rmtree(root / "train" / "0001")
-    with pytest.raises(DataError, match=r"list_train\.txt names 1 pictures that are not in .*train: 0001/0001_003"):
+    with pytest.raises(DataError, match=r"list_train\.txt names 1 images that are not in .*train: 0001/0001_003"):
         msmt17.V1.read(root)
 
 
 def test_no_picture_is_asked_for_by_itself(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """126,441 pictures: asked for one by one, on a network drive, they would take minutes."""
+    """126,441 images: asked for one by one, on a network drive, they would take minutes."""
     asked: list[str] = []
     real = os.stat
 
@@ -188,7 +188,7 @@ def test_check(drawn: Path, tmp_path: Path) -> None:
     assert "!= 32,621" in text
     assert "!= 82,161" in text
     assert f"cannot read the image {broken}" in text
-    assert "train: 6 pictures are named more than once: 0000/0000_" in text
+    assert "train: 6 images are named more than once: 0000/0000_" in text
     assert "not all is well" in text
     assert "the folder mask_train_v2" in str(check("msmt17_v1", copy))
 

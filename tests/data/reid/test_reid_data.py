@@ -145,7 +145,7 @@ def test_identities_with_one_image(tmp_path: Path) -> None:
             Image.new("RGB", (20, 40)).save(tmp_path / part / name)
     (batch,) = batches(data(tmp_path, identities=2))
     assert sorted(batch["label"].tolist()) == [0, 0, 0, 1, 1, 1]
-    with pytest.raises(DataError, match=r"4 identities, the training part of .* only 2"):
+    with pytest.raises(DataError, match=r"4 identities, the training split of .* only 2"):
         data(tmp_path)
 
 

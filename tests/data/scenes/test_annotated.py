@@ -115,7 +115,7 @@ def test_folders_that_are_missing(copy: Path, cam: Path, tmp_path: Path) -> None
 def test_partners_that_are_missing(copy: Path, cam: Path) -> None:
     label = first(copy, LABELS)
     label.rename(label.with_name("away.png"))
-    with pytest.raises(DataError, match=rf"1 pictures in .* have no label: .*{IMAGES}/demo_000000_000019"):
+    with pytest.raises(DataError, match=rf"1 images in .* have no label: .*{IMAGES}/demo_000000_000019"):
         cityscapes.read(copy)
     first(copy, IMAGES).unlink()
     label.with_name("away.png").rename(label)
@@ -127,7 +127,7 @@ def test_partners_that_are_missing(copy: Path, cam: Path) -> None:
     for path in (*(cam / "val").iterdir(), *(cam / "valannot").iterdir()):
         path.unlink()
     (cam / "test" / "b_2.webp").unlink()
-    with pytest.raises(DataError, match=f"no pictures in {cam / 'val'}"):
+    with pytest.raises(DataError, match=f"no images in {cam / 'val'}"):
         camvid.read(cam)
 
 
@@ -155,7 +155,7 @@ def test_files_that_are_wrong(copy: Path) -> None:
         load(copy)
     label.write_bytes(bytes_)
     load(copy)
-    image.write_bytes(b"no picture")
+    image.write_bytes(b"no image")
     with pytest.raises(DataError, match=rf"cannot read the image .*{image.name}"):
         load(copy)
 
@@ -224,7 +224,9 @@ def test_train_ids_in_files_of_label_ids(copy: Path) -> None:
     for path in (copy / "gtFine").glob("*/*/*_labelIds.png"):
         Image.fromarray(lookup[np.array(Image.open(path))]).save(path)
     for _ in range(2):
-        with pytest.raises(DataError, match=r"part train, .* no number above 18.*these are train ids\. Name the files"):
+        with pytest.raises(
+            DataError, match=r"split train, .* no number above 18.*these are train ids\. Name the files"
+        ):
             annotated.verify(cityscapes.read(copy), ["train"])
         report = check("cityscapes", copy)
         assert not report.ok
@@ -259,21 +261,21 @@ def test_a_part_that_is_void(copy: Path) -> None:
         Image.fromarray(np.full((32, 64), 3, np.uint8)).save(path)
     split = cityscapes.read(copy)
     annotated.verify(split, ["train"])
-    with pytest.raises(DataError, match=r"no pixel of the part val counts: its 2 labels, .* void everywhere"):
+    with pytest.raises(DataError, match=r"no pixel of the split val counts: its 2 labels, .* void everywhere"):
         annotated.verify(split, ["train", "val"])
-    assert "no pixel of the part val counts" in str(check("cityscapes", copy))
+    assert "no pixel of the split val counts" in str(check("cityscapes", copy))
 
 
 def test_camvid_without_its_test_part(cam: Path) -> None:
     shutil.rmtree(cam / "testannot")
-    with pytest.raises(DataError, match=r"half of a test part: .*test is there and .*testannot is not"):
+    with pytest.raises(DataError, match=r"half of a test split: .*test is there and .*testannot is not"):
         camvid.read(cam)
     shutil.rmtree(cam / "test")
     assert list(camvid.read(cam).parts) == ["train", "val"]
     report = check("camvid", cam)
     assert [row.part for row in report.rows] == ["train", "val"]
     assert "233" not in str(report)
-    assert "the part test is not there, and nothing needs it" in str(report)
+    assert "the split test is not there, and nothing needs it" in str(report)
     shutil.rmtree(cam / "val")
     with pytest.raises(DataError, match=r"half of CamVid: .* lacks val"):
         camvid.read(cam)

@@ -1,4 +1,4 @@
-"""The data module of segmentation, on pictures of different sizes whose colour is their number."""
+"""The data module of segmentation, on images of different sizes whose colour is their number."""
 
 import subprocess
 import sys

@@ -57,7 +57,7 @@ def test_as_the_plain_way(shape: tuple[int, int], scale: float, down: float, rig
 
 
 def test_labels_stay_with_their_pixels() -> None:
-    """A picture that shows its own label, far from the edges of the blocks, still does after scaling."""
+    """An image that shows its own label, far from the edges of the blocks, still does after scaling."""
     label = np.random.default_rng(0).integers(0, 10, (8, 12), np.uint8).repeat(16, 0).repeat(16, 1)
     image = np.repeat(label[:, :, None] * 25, 3, axis=2)
     for window in Windows((96, 96)).draw(12, torch.Generator().manual_seed(0)):

@@ -4,7 +4,7 @@
     cifar-100-binary/train.bin, test.bin, fine_label_names.txt
 
 A file is a row of records, each of a label (CIFAR-100: the coarse, then the fine one) in a byte of its own and a
-picture of 32 x 32 in 3 x 1024 bytes, channel by channel. CIFAR-100's label is the fine one. The versions for Python
+image of 32 x 32 in 3 x 1024 bytes, channel by channel. CIFAR-100's label is the fine one. The versions for Python
 hold the same data in pickles, which can run anything when they are opened; they are not read.
 """
 
@@ -30,9 +30,9 @@ class Cifar:
     Args:
         title: its name.
         folder: the folder in its archive.
-        train: the files of the training part, in the order in which they are read.
-        test: the file of the test part.
-        records: how many pictures a file holds.
+        train: the files of the training split, in the order in which they are read.
+        test: the file of the test split.
+        records: how many images a file holds.
         labels: how many classes each label byte of a record tells apart; the last one is the label.
         names: the file with the names of the classes, one a line.
         url: its archive.
@@ -104,9 +104,9 @@ class Cifar:
             counts = np.bincount(images.labels, minlength=self.labels[-1])
             found[part] = (len(images), int((counts > 0).sum()))
             fewest, most = counts.argmin(), counts.argmax()
-            if counts[most] - counts[fewest] > 1:  # both sets hold as many pictures of every class
+            if counts[most] - counts[fewest] > 1:  # both sets hold as many images of every class
                 problems.append(
-                    f"{part}: {split.classes[fewest]} has {counts[fewest]:,} pictures, "
+                    f"{part}: {split.classes[fewest]} has {counts[fewest]:,} images, "
                     f"{split.classes[most]} {counts[most]:,}: every class should have as many"
                 )
         published = {
@@ -145,7 +145,7 @@ class Cifar:
             )
         records = content.reshape(-1, self.record)
         if len(records) != published and recorded(path.parent) is None:
-            raise DataError(f"{path} holds {len(records):,} pictures, the published file {published:,}; {again}")
+            raise DataError(f"{path} holds {len(records):,} images, the published file {published:,}; {again}")
         for byte, classes in enumerate(self.labels):
             wrong = np.flatnonzero(records[:, byte] >= classes)
             if len(wrong):

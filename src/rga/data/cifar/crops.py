@@ -1,4 +1,4 @@
-"""Random crops and mirror images of pictures that all lie on the training device."""
+"""Random crops and mirror images of images that all lie on the training device."""
 
 import torch
 from torch import Tensor, nn

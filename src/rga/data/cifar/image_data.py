@@ -22,10 +22,10 @@ Batch = dict[str, Tensor]
 
 
 class ImageData(DataModule):
-    """Random crops and mirror images to train on, and the test part as it is, all made on the training device.
+    """Random crops and mirror images to train on, and the test split as it is, all made on the training device.
 
     A batch, of training and of test, is there already, on the device: `image` (B, 3, H, W) float32, normalised with the
-    training part's mean and standard deviation of each channel, and `label` (B,) int64.
+    training split's mean and standard deviation of each channel, and `label` (B,) int64.
 
     The margin that crops may show is black before normalisation, as with torchvision's `RandomCrop` in front of
     `Normalize`, the custom of PyTorch code for CIFAR; the Torch7 code of ResNet and DenseNet pads after normalisation,
@@ -52,7 +52,7 @@ class ImageData(DataModule):
 
     Attributes:
         num_classes: classes that have a name (after `setup`).
-        summary: images and classes of each part (after `setup`).
+        summary: images and classes of each split (after `setup`).
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class ImageData(DataModule):
         return TrainBatches(self._train.to(self._device()), self.batch, self.seed, *self.process())
 
     def val_dataloader(self) -> "TestBatches":
-        """The test part: these sets have no other, and nothing is chosen by it."""
+        """The test split: these sets have no other, and nothing is chosen by it."""
         return self.test_dataloader()
 
     def test_dataloader(self) -> "TestBatches":
-        """The test part: this process's share."""
+        """The test split: this process's share."""
         if self._test is None:
             raise RuntimeError('call setup("test") first')
         return TestBatches(self._test.to(self._device()), self.test_batch, *self.process())
@@ -165,7 +165,7 @@ def _digest(images: LabelledImages) -> str:
 
 
 class TrainImages(nn.Module):
-    """The training part: on a device as soon as it is moved there."""
+    """The training split: on a device as soon as it is moved there."""
 
     def __init__(self, part: LabelledImages, normalize: Normalize, pad: int, mirror: float) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class TrainImages(nn.Module):
 
 
 class TestImages(nn.Module):
-    """The test part: on a device as soon as it is moved there."""
+    """The test split: on a device as soon as it is moved there."""
 
     __test__ = False  # no test class, whatever pytest thinks of the name
     images: Tensor
@@ -224,7 +224,7 @@ class TrainBatches:
 
 
 class TestBatches:
-    """One process's share of the test part, in its order."""
+    """One process's share of the test split, in its order."""
 
     __test__ = False
 

@@ -1,4 +1,4 @@
-"""Who is seen where, and how often: the drawn people of the demo data, before a layout names the files."""
+"""Who is seen where, and how often: the synthetic people of the demo data, before a layout names the files."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from rga.data.progress import watched
 
 
 class Shot(NamedTuple):
-    """One picture of somebody. `part` is train, query or gallery; identities and cameras are counted from 1."""
+    """One image of somebody. `part` is train, query or gallery; identities and cameras are counted from 1."""
 
     part: str
     identity: int
@@ -34,9 +34,9 @@ class Crowd:
         self.places = [pedestrians.camera(np.random.default_rng([seed, 0, number])) for number in range(cameras)]
 
     def shots(self, train: int, test: int, images: int) -> Iterator[Shot]:
-        """Everybody's pictures, person after person: identities 1 .. train to train on, as many as `test` after them.
+        """Everybody's images, person after person: identities 1 .. train to train on, as many as `test` after them.
 
-        Everybody is seen by three to six cameras, `images` times in each on average. As in Market-1501, one picture of
+        Everybody is seen by three to six cameras, `images` times in each on average. As in Market-1501, one image of
         a person in a camera asks, the others answer.
         """
         for identity in watched(range(1, train + test + 1), "drawing", train + test):
@@ -48,6 +48,6 @@ class Crowd:
                     yield Shot(part, identity, int(camera), frame, self.picture(who, identity, int(camera), frame))
 
     def picture(self, who: Person | None, identity: int, camera: int, frame: int) -> Image.Image:
-        """A picture of a person, or of none, in front of a camera; 128 x 64."""
+        """An image of a person, or of none, in front of a camera; 128 x 64."""
         random = np.random.default_rng([self.seed, 2, identity + 1, camera, frame])
         return pedestrians.picture(who, self.places[camera - 1], random)

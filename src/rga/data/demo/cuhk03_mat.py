@@ -1,4 +1,4 @@
-"""A small set of drawn people in CUHK03's layout: `cuhk-03.mat` with both kinds of pictures, and their lists."""
+"""A small set of synthetic people in CUHK03's layout: `cuhk-03.mat` with both kinds of images, and their lists."""
 
 from pathlib import Path
 
@@ -15,21 +15,21 @@ from rga.data.reid.cuhk03_lists import KINDS, PARTS, Lists
 _VERSION = 1  # raise it when the drawings change
 _PAIRS = 5
 _SPLITS = 20
-_MARGIN = {"labeled": 2, "detected": 8}  # pixels that a box may lack on a side: CUHK03's pictures differ in size
+_MARGIN = {"labeled": 2, "detected": 8}  # pixels that a box may lack on a side: CUHK03's images differ in size
 
-Named = dict[str, dict[str, NDArray[np.uint8]]]  # of each kind: its pictures by their names
+Named = dict[str, dict[str, NDArray[np.uint8]]]  # of each kind: its images by their names
 
 
 def write(root: str | Path, *, identities: int = 60, test_identities: int = 40, images: int = 4, seed: int = 0) -> Path:
     """Draw the set: the same arguments give the same files. Nothing is done where it lies already.
 
-    Both kinds of pictures show the same people at the same moments, but for a few moments that only one of them has.
+    Both kinds of images show the same people at the same moments, but for a few moments that only one of them has.
 
     Args:
         root: the folder that will hold `cuhk03_release` and the lists.
         identities: people to train on.
         test_identities: other people, to test on; a split of the classic protocol tests as many.
-        images: pictures of a person in each of two cameras, on average: 2 to 4.
+        images: images of a person in each of two cameras, on average: 2 to 4.
         seed: of everything drawn.
 
     Raises:
@@ -45,7 +45,7 @@ def write(root: str | Path, *, identities: int = 60, test_identities: int = 40, 
 
 
 def _extracted(folder: Path) -> list[str]:
-    """The pictures that the reader will make of `cuhk-03.mat`."""
+    """The images that the reader will make of `cuhk-03.mat`."""
     return [
         f"{cuhk03_extract.folder_name(kind)}/{name}"
         for kind in KINDS
@@ -54,7 +54,7 @@ def _extracted(folder: Path) -> list[str]:
 
 
 def _write(folder: Path, train: int, test: int, images: int, seed: int) -> dict[str, tuple[int, int, int]]:
-    """Draw the set; gives images, identities and cameras of each part of each kind, as a check names them."""
+    """Draw the set; gives images, identities and cameras of each split of each kind, as a check names them."""
     # The people, pair of cameras by pair of cameras; the place in this list is the label, from 1.
     people = [
         (pair, identity)
@@ -79,7 +79,7 @@ def _write(folder: Path, train: int, test: int, images: int, seed: int) -> dict[
 
 
 def _draw(people: list[tuple[int, int]], images: int, seed: int) -> Named:
-    """Draw everybody in both cameras of their pair, as each kind of pictures has them."""
+    """Draw everybody in both cameras of their pair, as each kind of images has them."""
     sights = [pedestrians.camera(np.random.default_rng([seed, 0, number])) for number in range(2 * _PAIRS)]
     named: Named = {kind: {} for kind in KINDS}
     for label, (pair, identity) in enumerate(watched(people, "drawing", len(people)), start=1):
@@ -87,7 +87,7 @@ def _draw(people: list[tuple[int, int]], images: int, seed: int) -> Named:
         who = person(random)
         for view in range(2):
             count = max(2, min(4, images + int(random.integers(-1, 2))))
-            only = KINDS[label % 10 - 1] if view == 0 and label % 10 in (1, 2) else ""  # has one picture more
+            only = KINDS[label % 10 - 1] if view == 0 and label % 10 in (1, 2) else ""  # has one image more
             for moment in range(count + bool(only)):
                 name = cuhk03_raw.name(pair, identity, view * cuhk03_raw.PICTURES // 2 + moment + 1)
                 picture = np.random.default_rng([seed, 2, label, view, moment])
@@ -104,7 +104,7 @@ def _cut(pixels: NDArray[np.uint8], most: int, random: Random) -> NDArray[np.uin
 
 
 def _lists(path: Path, names: list[str], people: list[tuple[int, int]], trained: set[tuple[int, int]]) -> Lists:
-    """The lists of the new protocol: of a person who is not trained on, the first picture in each camera asks."""
+    """The lists of the new protocol: of a person who is not trained on, the first image in each camera asks."""
     half = cuhk03_raw.PICTURES // 2
     parsed = [cuhk03_raw.parse(name) for name in names]
     labels = {whom: label for label, whom in enumerate(people, start=1)}

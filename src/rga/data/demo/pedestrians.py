@@ -1,7 +1,7 @@
-"""Drawn pedestrians, 128 x 64: pictures to try the whole pipeline on where no real data set is at hand.
+"""Drawn pedestrians, 128 x 64: images to try the whole pipeline on where no real data set is at hand.
 
-A `Person` is what stays (clothes, build, hair, bag), a `Camera` what a place does to a picture (colour cast,
-background, light, sharpness); pose, direction, occlusion, position and light change from picture to picture. Colours
+A `Person` is what stays (clothes, build, hair, bag), a `Camera` what a place does to an image (colour cast,
+background, light, sharpness); pose, direction, occlusion, position and light change from image to image. Colours
 come from a short palette and the casts are strong, so that a mean colour does not tell two people apart.
 """
 
@@ -18,7 +18,7 @@ _SCALE = 2  # drawn twice as large and shrunk: smooth edges
 
 @dataclass(frozen=True)
 class Camera:
-    """What a place does to its pictures."""
+    """What a place does to its images."""
 
     cast: tuple[float, float, float]
     gamma: float
@@ -46,7 +46,7 @@ def camera(random: Random) -> Camera:
 
 
 def picture(who: Person | None, where: Camera, random: Random) -> Image.Image:
-    """One picture of a person (or of none: what a detector takes for one) in front of a camera, 128 x 64 RGB."""
+    """One image of a person (or of none: what a detector takes for one) in front of a camera, 128 x 64 RGB."""
     canvas = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE))
     _background(canvas, where, random)
     if random.random() < 0.2:  # somebody else passes behind

@@ -1,6 +1,6 @@
 """Figures of people for the demo data: who somebody is, and how that is drawn in one pose.
 
-A `Person` is what stays in every picture; pose and direction are `Figure`'s and change from picture to picture.
+A `Person` is what stays in every image; pose and direction are `Figure`'s and change from image to image.
 """
 
 import colorsys
@@ -40,7 +40,7 @@ class Person:
     bag: str  # none, backpack, shoulder, hand
     leather: Colour
     build: float  # width, 1 = average
-    height: float  # of the figure, relative to the picture
+    height: float  # of the figure, relative to the image
 
 
 def person(random: Random) -> Person:

@@ -1,4 +1,4 @@
-"""Drawn people (`rga.data.demo.crowd`) in the layouts of Market-1501, DukeMTMC-reID and MSMT17."""
+"""Synthetic people (`rga.data.demo.crowd`) in the layouts of Market-1501, DukeMTMC-reID and MSMT17."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from rga.data.reid import boxes, dukemtmc, market1501, msmt17
 
 _VERSION = 1  # raise it when the drawings change
 _QUALITY = 92  # of the JPEG files
-_FOLDERS = {"train": boxes.TRAIN, "query": boxes.QUERY}  # the other parts of a check are in the gallery's folder
+_FOLDERS = {"train": boxes.TRAIN, "query": boxes.QUERY}  # the other splits of a check are in the gallery's folder
 
 Counts = dict[str, tuple[int, int, int]]
 
@@ -34,12 +34,12 @@ def write_market1501(
     Nothing is done where the same set lies already.
 
     Args:
-        root: the folder that will hold the three parts.
+        root: the folder that will hold the three splits.
         identities: people to train on.
         test_identities: other people, to test on.
-        images: pictures of a person in one camera, on average; everybody is seen by three to six of six cameras.
-        distractors: gallery pictures of nobody (identity 0).
-        junk: gallery pictures that the protocol leaves out (identity -1).
+        images: images of a person in one camera, on average; everybody is seen by three to six of six cameras.
+        distractors: gallery images of nobody (identity 0).
+        junk: gallery images that the protocol leaves out (identity -1).
         seed: of everything drawn.
 
     Raises:
@@ -84,8 +84,8 @@ def write_dukemtmc(
     """Draw a small set in DukeMTMC-reID's layout; as `write_market1501`, with eight cameras.
 
     Args:
-        root: the folder that will hold the three parts.
-        distractors: further people, of whom one camera took one picture each; they stand in the gallery.
+        root: the folder that will hold the three splits.
+        distractors: further people, of whom one camera took one image each; they stand in the gallery.
         identities, test_identities, images, seed: see `write_market1501`.
 
     Raises:
@@ -117,7 +117,7 @@ def write_msmt17_v1(
 ) -> Path:
     """Draw a small set in the layout of MSMT17's version 1; as `write_market1501`, with fifteen cameras.
 
-    The last picture of every training identity is named by the validation list, all others by the training list.
+    The last image of every training identity is named by the validation list, all others by the training list.
 
     Args:
         root: the folder that will hold the lists.
@@ -132,7 +132,7 @@ def write_msmt17_v1(
 def write_msmt17_v2(
     root: str | Path, *, identities: int = 60, test_identities: int = 40, images: int = 4, seed: int = 0
 ) -> Path:
-    """The same in the layout of version 2; drawn faces need no blurring, so the pictures are the same."""
+    """The same in the layout of version 2; synthetic faces need no blurring, so the images are the same."""
     return _write_msmt17(msmt17.V2, root, identities, test_identities, images, seed)
 
 
@@ -144,7 +144,7 @@ def _write_msmt17(version: msmt17.MSMT17, root: str | Path, train: int, test: in
     def draw(folder: Path) -> Counts:
         lists: dict[str, list[str]] = {name: [] for name in msmt17.LISTS}
         seen = _Seen(msmt17.PUBLISHED)
-        taken: dict[int, int] = {}  # pictures of a person so far
+        taken: dict[int, int] = {}  # images of a person so far
         for part, identity, camera, frame, image in Crowd(15, seed).shots(train, test, images):
             number = identity - 1 if part == "train" else identity - 1 - train  # from 0 in both folders
             index = taken[identity] = taken.get(identity, -1) + 1
@@ -174,7 +174,7 @@ class _Seen:
         self.seen[part].append((identity, camera))
 
     def counts(self) -> Counts:
-        """Images, identities and cameras of each part."""
+        """Images, identities and cameras of each split."""
         return {
             part: (len(shots), len({identity for identity, _ in shots}), len({camera for _, camera in shots}))
             for part, shots in self.seen.items()
@@ -196,7 +196,7 @@ class _Boxes(_Seen):
 
 
 def _at_least_one(options: Mapping[str, Any], *may_be_none: str) -> None:
-    """Stop at numbers from which no set can be drawn."""
+    """Stop at numbers from which no set can be made."""
     ones = [name for name in ("identities", "test_identities", "images") if options[name] < 1]
     if ones or any(options[name] < 0 for name in may_be_none):
         nones = f", {' and '.join(may_be_none)} at least 0" if may_be_none else ""

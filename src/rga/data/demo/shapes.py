@@ -78,7 +78,7 @@ def draw(count: int, classes: int, key: tuple[int, ...]) -> LabelledImages:
     Args:
         count: images.
         classes: 10 or 100.
-        key: of the random generator, such as (seed, part).
+        key: of the random generator, such as (seed, split).
     """
     images = np.empty((count, 3, SIDE, SIDE), np.uint8)
     labels = np.random.default_rng([*key, _expect(classes)]).permutation(np.arange(count) % classes)

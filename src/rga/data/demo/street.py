@@ -22,14 +22,14 @@ _LIVERIES = ((200, 40, 40), (230, 190, 60), (240, 240, 235))
 
 
 def draw(height: int, random: Random) -> tuple[Image.Image, Image.Image]:
-    """A street of `height` x 2 `height`: the picture, RGB, and the label ids."""
+    """A street of `height` x 2 `height`: the image, RGB, and the label ids."""
     street = _Street(height, random)
     street.draw()
     return _photograph(street.picture, random), street.label
 
 
 class _Street:
-    """A picture and its labels, drawn with the same strokes; coordinates in units of the height, y downwards."""
+    """An image and its labels, drawn with the same strokes; coordinates in units of the height, y downwards."""
 
     def __init__(self, height: int, random: Random) -> None:
         self.unit, self.random = height, random
@@ -64,7 +64,7 @@ class _Street:
         random, x = self.random, -self.random.uniform(0, 0.2)
         while x < 2:
             width = random.uniform(0.2, 0.5)
-            distance = abs(x + width / 2 - self.vanishing)  # houses at the sides of the picture are nearer
+            distance = abs(x + width / 2 - self.vanishing)  # houses at the sides of the image are nearer
             top = self.horizon - (0.08 + 0.3 * distance) * random.uniform(0.6, 1.2)
             wall = hsv(random.uniform(15, 50), random.uniform(0, 0.4), random.uniform(0.35, 0.75))
             pane = hsv(210, 0.3, random.uniform(0.2, 0.9))
@@ -169,7 +169,7 @@ class _Street:
             pen.ellipse([value * self.unit for value in box], fill=fill)
 
     def _pens(self, name: str, colour: Colour) -> list[tuple[ImageDraw.ImageDraw, Colour | int]]:
-        """What draws on the picture, and what on the label, each with its ink."""
+        """What draws on the image, and what on the label, each with its ink."""
         return [(ImageDraw.Draw(self.picture), colour), (ImageDraw.Draw(self.label), _ID[name])]
 
     def _disc(self, name: str, centre: Point, radius: float, colour: Colour) -> None:

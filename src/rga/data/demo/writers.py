@@ -1,4 +1,4 @@
-"""Demo data: small sets of drawn pictures in the layouts of the real data sets, for the real readers to read.
+"""Demo data: small sets of synthetic images in the layouts of the real data sets, for the real readers to read.
 
 `rga data demo NAME` calls what conf/data/NAME.yaml names as `demo_writer`.
 """
@@ -34,8 +34,8 @@ def write_cifar10(root: str | Path, *, train: int = 2000, test: int = 1000, seed
 
     Args:
         root: the folder that will hold the files.
-        train: pictures to train on.
-        test: pictures to test on.
+        train: images to train on.
+        test: images to test on.
         seed: of everything drawn.
 
     Raises:
@@ -54,8 +54,8 @@ def write_cityscapes(root: str | Path, *, train: int = 24, val: int = 8, size: i
 
     Args:
         root: the folder that will hold `leftImg8bit` and `gtFine`.
-        train: pictures to train on.
-        val: pictures to test on.
+        train: images to train on.
+        val: images to test on.
         size: their height; they are twice as wide.
         seed: of everything drawn.
 
@@ -76,7 +76,7 @@ def write_cityscapes(root: str | Path, *, train: int = 24, val: int = 8, size: i
 
 
 def _draw_streets(folder: Path, part: str, count: int, size: int, key: list[int]) -> int:
-    """Draw a part; gives the number of classes in it."""
+    """Draw a split; gives the number of classes in it."""
     images, labels = (folder / kind / part / "demo" for kind in (cityscapes.IMAGES, cityscapes.LABELS))
     images.mkdir(parents=True)
     labels.mkdir(parents=True)
@@ -94,7 +94,7 @@ def _write_cifar(layout: Cifar, root: str | Path, train: int, test: int, seed: i
     classes = layout.labels[-1]
     options = {"version": _SHAPES_VERSION, "set": layout.title, "train": train, "test": test, "seed": seed}
     if min(train, test) < classes:
-        raise ValueError(f"train and test are at least {classes}, a picture of each class: {options}")
+        raise ValueError(f"train and test are at least {classes}, an image of each class: {options}")
 
     def draw(folder: Path) -> dict[str, tuple[int, int]]:
         first, second = (shapes.draw(count, classes, (seed, part)) for part, count in enumerate((train, test)))

@@ -1,4 +1,4 @@
-"""Three folders of pictures whose names say who is on them: Market-1501's layout, which other sets took over.
+"""Three folders of images whose names say who is on them: Market-1501's layout, which other sets took over.
 
     bounding_box_train/0002_c1s1_000451_03.jpg    to train on
     query/0001_c1s1_001051_00.jpg                 asks
@@ -26,8 +26,8 @@ class Boxes:
 
     Args:
         title: its name, for messages.
-        folders: where the three parts may lie below a root.
-        name: of a picture, without its suffix; the first group is the identity, the second the camera.
+        folders: where the three splits may lie below a root.
+        name: of an image, without its suffix; the first group is the identity, the second the camera.
         example: of such a name.
         missing: what to say, beside where it was looked for, when it is not there.
     """
@@ -39,7 +39,7 @@ class Boxes:
     missing: str = ""
 
     def locate(self, root: str | Path) -> Path:
-        """The folder with the parts: `root` itself or one of `folders` in it. The training part may be missing."""
+        """The folder with the splits: `root` itself or one of `folders` in it. The training split may be missing."""
         for folder in places(root, self.folders):
             missing = [name for name in PARTS if not (folder / name).is_dir()]
             if missing in ([], [TRAIN]):
@@ -54,10 +54,10 @@ class Boxes:
         )
 
     def scan(self, root: str | Path) -> "Scan":
-        """The pictures of each part, in the order of their names.
+        """The images of each split, in the order of their names.
 
         Raises:
-            DataError: a part is missing or empty, or two pictures of a part have one name.
+            DataError: a split is missing or empty, or two images of a split have one name.
         """
         folder, found = self.locate(root), Scan({}, [], [])
         for part in PARTS:
@@ -77,16 +77,16 @@ class Boxes:
         return found
 
     def refuse(self, strangers: list[Path]) -> None:
-        """Stop where a picture's name does not say whom it shows."""
+        """Stop where an image's name does not say whom it shows."""
         if strangers:
             raise DataError(
-                f"{len(strangers)} pictures in {strangers[0].parents[1]} have names that are not like {self.example}: "
+                f"{len(strangers)} images in {strangers[0].parents[1]} have names that are not like {self.example}: "
                 f"{shorten([f'{path.parent.name}/{path.name}' for path in strangers])}"
             )
 
 
 class Scan(NamedTuple):
-    """What is in the parts: pictures; those whose names do not parse; and what is no picture by its name."""
+    """What is in the splits: images; those whose names do not parse; and what is no image by its name."""
 
     parts: dict[str, list[Sample]]
     strangers: list[Path]
@@ -100,6 +100,6 @@ def problems(split: Split, strangers: list[Path]) -> list[str]:
         found.append(f"{len(strangers)} names that do not parse: {shorten([str(path) for path in strangers])}")
     if shared := set(identities(split.train)) & set(identities(split.query)):
         found.append(
-            f"{len(shared)} identities are in the training and in the test part: {shorten([*map(str, sorted(shared))])}"
+            f"{len(shared)} identities are in the training and the test split: {shorten([*map(str, sorted(shared))])}"
         )
     return found + audit.unreadable(strangers)

@@ -1,14 +1,14 @@
 """CUHK03 (Li et al., DeepReID, CVPR 2014) as it is distributed, with the lists of the new protocol beside it.
 
     cuhk03/
-        cuhk03_release/cuhk-03.mat                        the pictures: 1,467 people in five pairs of cameras
-        cuhk03_new_protocol_config_labeled.mat            who is on them, and the parts; also found in cuhk03_release
+        cuhk03_release/cuhk-03.mat                        the images: 1,467 people in five pairs of cameras
+        cuhk03_new_protocol_config_labeled.mat            who is on them, and the splits; also found in cuhk03_release
         cuhk03_new_protocol_config_detected.mat
         images_labeled/1_001_1_01.png                     made once from cuhk-03.mat: camera pair 1, its identity 1,
-        images_detected/                                  first camera, picture 1
+        images_detected/                                  first camera, image 1
 
-There are two kinds of pictures: cut out by hand (labeled) and by a detector (detected). This is the layout of torchreid
-and fast-reid; folders of pictures that they have extracted are used as they are, without cuhk-03.mat.
+There are two kinds of images: cut out by hand (labeled) and by a detector (detected). This is the layout of torchreid
+and fast-reid; folders of images that they have extracted are used as they are, without cuhk-03.mat.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ Protocol = Literal["new", "classic"]
 
 
 def read(root: str | Path, kind: Kind, protocol: Protocol = "new", split: int = 0) -> Split:
-    """Read the data set below `root`, and extract its pictures where that has not been done.
+    """Read the data set below `root`, and extract its images where that has not been done.
 
     The identities are those of the lists, 1 to 1467; the cameras are 1 and 2, of whichever pair.
 
@@ -39,12 +39,12 @@ def read(root: str | Path, kind: Kind, protocol: Protocol = "new", split: int = 
         root: the folder of the layout above, or its parent.
         kind: labeled or detected.
         protocol: new: 767 identities to train on, 700 to test on, with a query and a gallery. classic: 100 identities
-            to test on, whose every picture asks; the gallery is one picture of each from the other camera, drawn ten
+            to test on, whose every image asks; the gallery is one image of each from the other camera, drawn ten
             times (`rga.metrics.single_gallery_shot`). What is reported is the mean over the splits.
         split: which of the 20 splits of the classic protocol, from 0.
 
     Raises:
-        DataError: a file is missing, damaged or mixed up with another, the pictures cannot be written, or there is no
+        DataError: a file is missing, damaged or mixed up with another, the images cannot be written, or there is no
             such protocol or split.
     """
     files = _Files.find(root, kind)
@@ -54,7 +54,7 @@ def read(root: str | Path, kind: Kind, protocol: Protocol = "new", split: int = 
 
 
 def check(root: str | Path, name: str, kind: Kind, protocol: Protocol = "new", split: int = 0) -> audit.Report:
-    """What `rga data check` says. It extracts nothing: pictures that are not files yet are read in cuhk-03.mat."""
+    """What `rga data check` says. It extracts nothing: images that are not files yet are read in cuhk-03.mat."""
     files = _Files.find(root, kind)
     found = files.split(protocol, split)
     lead = f"{kind} " if protocol == "new" else f"{kind}, {protocol} "  # in what is known; the set's name says it, too
@@ -91,7 +91,7 @@ def locate(root: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class _Files:
-    """Where things lie, and what the lists say of one kind of pictures."""
+    """Where things lie, and what the lists say of one kind of images."""
 
     folder: Path
     kind: Kind
@@ -102,7 +102,7 @@ class _Files:
     @classmethod
     def find(cls, root: str | Path, kind: Kind) -> "_Files":
         if kind not in KINDS:
-            raise DataError(f"CUHK03's pictures are {' or '.join(KINDS)}, not {kind!r}")
+            raise DataError(f"CUHK03's images are {' or '.join(KINDS)}, not {kind!r}")
         folder = locate(root)
         name = cuhk03_lists.file_name(kind)
         return cls(
@@ -140,13 +140,13 @@ class _Files:
             raise DataError(f"there is no split {number} of the classic protocol: {self.raw} has 0 to {len(sets) - 1}")
         if unknown := sets[number] - {cuhk03_raw.parse(name)[:2] for name in self.lists.names}:
             raise DataError(
-                f"split {number} in {self.raw} tests people of whom {self.lists.path.name} has no picture "
+                f"split {number} in {self.raw} tests people of whom {self.lists.path.name} has no image "
                 f"(camera pair, identity): {shorten([*map(str, sorted(unknown))])}"
             )
         return sets[number]
 
     def damaged(self) -> list[str]:
-        """Read every picture, wherever it lies; a message for each that cannot be."""
+        """Read every image, wherever it lies; a message for each that cannot be."""
         absent = cuhk03_extract.missing(self.images, self.lists.names)
         problems = audit.unreadable(self.images / name for name in sorted({*self.lists.names} - {*absent}))
         if problems:

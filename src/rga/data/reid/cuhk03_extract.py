@@ -1,8 +1,8 @@
-"""CUHK03's pictures as files: once, out of `cuhk-03.mat` into `images_labeled` and `images_detected`.
+"""CUHK03's images as files: once, out of `cuhk-03.mat` into `images_labeled` and `images_detected`.
 
 The names are those of the published lists, which are torchreid's too, so a folder that its users have extracted is used
-as it is. Every picture is written beside its place and moved there when it is complete: what has a name is whole, and
-an interrupted extraction goes on where it stopped.
+as it is. Every image is written beside its place and moved there when it is complete: what has a name is whole, and
+an interrupted extraction resumes where it stopped.
 """
 
 import io
@@ -24,14 +24,14 @@ from rga.files import atomic_file
 
 
 def folder_name(kind: str) -> str:
-    """The folder of a kind of pictures."""
+    """The folder of a kind of images."""
     return f"images_{kind}"
 
 
 def missing(folder: Path, names: list[str]) -> list[str]:
-    """The names without a picture in the folder, which may not exist.
+    """The names without an image in the folder, which may not exist.
 
-    An empty file, such as a power cut leaves, is no picture.
+    An empty file, such as a power cut leaves, is no image.
     """
     if not folder.is_dir():
         return names
@@ -42,19 +42,19 @@ def missing(folder: Path, names: list[str]) -> list[str]:
 
 
 def extract(folder: Path, raw: Path, lists: Lists, kind: str) -> None:
-    """Write the pictures that the lists name and the folder lacks; nothing is done where it lacks none.
+    """Write the images that the lists name and the folder lacks; nothing is done where it lacks none.
 
     Several processes may do so at a time: they write the same files.
 
     Args:
-        folder: where the pictures go.
+        folder: where the images go.
         raw: `cuhk-03.mat`.
-        lists: what names the pictures.
+        lists: what names the images.
         kind: labeled or detected.
 
     Raises:
-        DataError: there is no such file, or it is damaged, or has not all the pictures that are named (nothing is
-            written then), or the pictures cannot be written.
+        DataError: there is no such file, or it is damaged, or has not all the images that are named (nothing is
+            written then), or the images cannot be written.
     """
     absent = missing(folder, lists.names)
     if not absent:
@@ -70,8 +70,8 @@ def extract(folder: Path, raw: Path, lists: Lists, kind: str) -> None:
                 left.unlink(missing_ok=True)
         except OSError as error:
             raise DataError(
-                f"cannot write the pictures of {raw} into {folder}: {error}. {len(absent) - done:,} of "
-                f"{len(lists.names):,} pictures are still to be written; the same command goes on with them"
+                f"cannot write the images of {raw} into {folder}: {error}. {len(absent) - done:,} of "
+                f"{len(lists.names):,} images are still to be written; the same command resumes with them"
             ) from error
 
 
@@ -79,7 +79,7 @@ def extract(folder: Path, raw: Path, lists: Lists, kind: str) -> None:
 def source(
     folder: Path, raw: Path, lists: Lists, kind: str, absent: list[str]
 ) -> Iterator[tuple[RawFile, dict[str, Any]]]:
-    """`cuhk-03.mat` as the source of absent pictures: open, with its pictures of this kind.
+    """`cuhk-03.mat` as the source of absent images: open, with its images of this kind.
 
     Raises:
         DataError: see `extract`.
@@ -90,19 +90,19 @@ def source(
         cells = file.pictures(kind)
         if unknown := [name for name in lists.names if name not in cells]:
             raise DataError(
-                f"{lists.path} names {len(unknown):,} pictures that are not among the {len(cells):,} {kind} ones of "
+                f"{lists.path} names {len(unknown):,} images that are not among the {len(cells):,} {kind} ones of "
                 f"{raw}: {shorten(unknown)}. {_other_kind(kind)}"
             )
         yield file, cells
 
 
 def _not_there(folder: Path, raw: Path, lists: Lists, kind: str, absent: list[str]) -> str:
-    """What to do about pictures that are neither extracted nor to be had."""
+    """What to do about images that are neither extracted nor to be had."""
     if not folder.is_dir():
-        return f"no {kind} pictures of CUHK03: there is neither {folder} nor {raw}, which it is made from"
+        return f"no {kind} images of CUHK03: there is neither {folder} nor {raw}, which it is made from"
     strangers = len({path.name for path in folder.glob("*.png")} - {*lists.names})
     return (
-        f"{folder} lacks {len(absent):,} of the {len(lists.names):,} pictures that {lists.path.name} names: "
+        f"{folder} lacks {len(absent):,} of the {len(lists.names):,} images that {lists.path.name} names: "
         f"{shorten(absent)}. "
         + (f"It has {strangers:,} that are not named. {_other_kind(kind)} " if strangers else "")
         + f"Copy the folder again, or put {raw.name} there to extract them from: {raw}"
@@ -110,11 +110,11 @@ def _not_there(folder: Path, raw: Path, lists: Lists, kind: str, absent: list[st
 
 
 def _other_kind(kind: str) -> str:
-    return f"Are these the lists of the {cuhk03_lists.other(kind)} pictures?"
+    return f"Are these the lists of the {cuhk03_lists.other(kind)} images?"
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    """Write a picture that is there in full or not at all."""
+    """Write an image that is there in full or not at all."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     try:

@@ -1,12 +1,12 @@
-"""CUHK03's lists: who is on which picture, and which pictures are for training, query and gallery.
+"""CUHK03's lists: who is on which image, and which images are for training, query and gallery.
 
 The new protocol (Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017) is published
-as `cuhk03_new_protocol_config_labeled.mat` and `..._detected.mat`, one for each kind of pictures, in MATLAB's old
-format: `filelist` names every picture, `labels` and `camId` say whom and where it shows, and `train_idx`, `query_idx`
+as `cuhk03_new_protocol_config_labeled.mat` and `..._detected.mat`, one for each kind of images, in MATLAB's old
+format: `filelist` names every image, `labels` and `camId` say whom and where it shows, and `train_idx`, `query_idx`
 and `gallery_idx` count in `filelist` from 1. 767 identities are for training, 700 for the test; the query has one
-picture of each of these in each of the two cameras, the gallery the rest.
+image of each of these in each of the two cameras, the gallery the rest.
 
-The classic protocol (Li et al., DeepReID, CVPR 2014) takes from `filelist` whom and where a picture shows, and from
+The classic protocol (Li et al., DeepReID, CVPR 2014) takes from `filelist` whom and where an image shows, and from
 `cuhk-03.mat` which 100 identities a split tests.
 """
 
@@ -40,10 +40,10 @@ class Lists:
 
     Args:
         path: the file.
-        names: of N pictures, each once.
+        names: of N images, each once.
         identities: (N,) int64.
         cameras: (N,) int64.
-        parts: for each of `PARTS` the places of its pictures among the N, from 0.
+        parts: for each of `PARTS` the places of its images among the N, from 0.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class Lists:
 
 
 def file_name(kind: str) -> str:
-    """The name of the list file of a kind of pictures."""
+    """The name of the list file of a kind of images."""
     return f"cuhk03_new_protocol_config_{kind}.mat"
 
 
@@ -64,7 +64,7 @@ def other(kind: str) -> str:
 
 
 def read(path: Path, kind: str) -> Lists:
-    """Read the list file of a kind of pictures.
+    """Read the list file of a kind of images.
 
     Raises:
         DataError: it is missing, damaged, contradicts itself, or is the published file of the other kind.
@@ -72,7 +72,7 @@ def read(path: Path, kind: str) -> Lists:
     from scipy.io import loadmat
 
     if not path.is_file():
-        raise DataError(f"no {path}: it holds the lists of the {kind} pictures")
+        raise DataError(f"no {path}: it holds the lists of the {kind} images")
     try:
         content = loadmat(path)
     except Exception as error:  # scipy's readers raise what they come across
@@ -91,7 +91,7 @@ def read(path: Path, kind: str) -> Lists:
         raise DataError(f"{path} is damaged: {problem}")
     if {part: len(places) for part, places in lists.parts.items()} == _images(other(kind)) != _images(kind):
         raise DataError(
-            f"{path} holds the lists of the {other(kind)} pictures, not of the {kind} ones: has it been mixed up with "
+            f"{path} holds the lists of the {other(kind)} images, not of the {kind} ones: has it been mixed up with "
             f"{file_name(other(kind))}?"
         )
     return lists
@@ -131,13 +131,13 @@ def _contradiction(lists: Lists) -> str:
     if strange := [name for name in lists.names if not _NAME.fullmatch(name)]:
         return f"names that are not like 1_001_1_01.png: {shorten(strange)}"
     if twice := [name for name, times in Counter(lists.names).items() if times > 1]:
-        return f"it names pictures twice: {shorten(twice)}"
+        return f"it names images twice: {shorten(twice)}"
     listed = np.concatenate([*lists.parts.values()])
     if len(outside := listed[(listed < 0) | (listed >= count)]):
-        return f"it points at picture {outside[0] + 1} of {count}"
+        return f"it points at image {outside[0] + 1} of {count}"
     if len(np.unique(listed)) < len(listed):
-        return "a picture is in two parts, or twice in one"
+        return "an image is in two splits, or twice in one"
     train, query, gallery = (set(lists.identities[lists.parts[part]].tolist()) for part in PARTS)
     if shared := sorted(train & (query | gallery)):
-        return f"identities are in the training and in the test part: {shorten([*map(str, shared)])}"
+        return f"identities are in the training and in the test split: {shorten([*map(str, shared)])}"
     return ""

@@ -1,7 +1,7 @@
-"""`cuhk-03.mat`, which holds CUHK03's pictures: MATLAB's version 7.3, that is HDF5 behind a header of 512 bytes.
+"""`cuhk-03.mat`, which holds CUHK03's images: MATLAB's version 7.3, that is HDF5 behind a header of 512 bytes.
 
-In MATLAB's terms `labeled` and `detected` are cells of 5 x 1 camera pairs, each a cell of identities x 10 pictures
-(five of the pair's first camera, then five of its second; empty where there is no picture), each picture H x W x 3
+In MATLAB's terms `labeled` and `detected` are cells of 5 x 1 camera pairs, each a cell of identities x 10 images
+(five of the pair's first camera, then five of its second; empty where there is no image), each image H x W x 3
 bytes. `testsets` is a cell of 20 x 1 matrices of 100 x 2 doubles: camera pair and identity, counted from 1. HDF5 holds
 a cell as an array of references, and every array transposed.
 """
@@ -27,18 +27,18 @@ _AGAIN = "unpack cuhk03_release.zip again"
 
 
 def name(pair: int, identity: int, place: int) -> str:
-    """The file name of a picture, as in the lists of the new protocol (and torchreid's folders): `1_001_2_06.png`.
+    """The file name of an image, as in the lists of the new protocol (and torchreid's folders): `1_001_2_06.png`.
 
     Args:
         pair: the camera pair, from 1.
         identity: within the camera pair, from 1.
-        place: among the ten pictures of an identity, from 1.
+        place: among the ten images of an identity, from 1.
     """
     return f"{pair}_{identity:03d}_{1 if place <= PICTURES // 2 else 2}_{place:02d}.png"
 
 
 def parse(name: str) -> tuple[int, int, int]:
-    """What such a name says: camera pair, identity in it and place among its ten pictures, each from 1."""
+    """What such a name says: camera pair, identity in it and place among its ten images, each from 1."""
     pair, identity, _, place = Path(name).stem.split("_")
     return int(pair), int(identity), int(place)
 
@@ -54,7 +54,7 @@ class RawFile:
         self.path, self._file = path, file
 
     def pictures(self, kind: str) -> dict[str, Any]:
-        """The pictures there are of one kind (labeled or detected): a name and, to hand to `picture`, its cell."""
+        """The images there are of one kind (labeled or detected): a name and, to hand to `picture`, its cell."""
         found = {}
         with self._reading():
             for pair, camera_pair in enumerate(np.ravel(self._file[kind][()]), start=1):
@@ -68,11 +68,11 @@ class RawFile:
         return found
 
     def picture(self, name: str, cell: Any) -> NDArray[np.uint8]:
-        """One picture that `pictures` gave, (H, W, 3)."""
+        """One image that `pictures` gave, (H, W, 3)."""
         with self._reading(f" at {name}"):
             pixels = self._file[cell][()]  # (3, W, H)
             if pixels.dtype != np.uint8 or pixels.shape[0] != 3:
-                raise ValueError(f"expected a picture of H x W x 3 bytes, found {pixels.shape[::-1]}, {pixels.dtype}")
+                raise ValueError(f"expected an image of H x W x 3 bytes, found {pixels.shape[::-1]}, {pixels.dtype}")
             return np.ascontiguousarray(pixels.T)
 
     def testsets(self) -> list[set[tuple[int, int]]]:
@@ -127,7 +127,7 @@ def write(
 
     Args:
         path: the file.
-        pictures: of each kind by their names, (H, W, 3).
+        images: of each kind by their names, (H, W, 3).
         testsets: of the classic protocol, each of pairs of a camera pair and an identity.
     """
     import h5py

@@ -8,7 +8,7 @@
 
 The authors of DukeMTMC have withdrawn it (in 2019): the people on it were filmed without their consent. It is no longer
 distributed, and nothing here fetches it: this is a reader for those who hold it legitimately and have to compare with
-older figures.
+older metrics.
 
 The 408 distractors are people whom only one camera saw: they have identities of their own and stand in the gallery.
 """
@@ -23,7 +23,7 @@ from rga.data.reid import boxes
 NAME = "dukemtmc"
 FOLDERS = ("DukeMTMC-reID", "dukemtmc-reid/DukeMTMC-reID")  # the archive's own folder, and torchreid's around it
 
-# Images, identities and cameras of each part; of the 1,110 identities in the gallery 702 are asked for.
+# Images, identities and cameras of each split; of the 1,110 identities in the gallery 702 are asked for.
 PUBLISHED = {"train": (16_522, 702, 8), "query": (2_228, 702, 8), "gallery": (17_661, 1_110, 8)}
 
 _NOTE = "the authors have withdrawn this data set: it is for those who hold it legitimately, and not to be downloaded"
@@ -33,10 +33,10 @@ _LAYOUT = boxes.Boxes(
 
 
 def read(root: str | Path) -> Split:
-    """Read the data set below `root`: the folder with the three parts, or its parent.
+    """Read the data set below `root`: the folder with the three splits, or its parent.
 
     Raises:
-        DataError: a part is missing or empty, or a picture's name does not say whom it shows.
+        DataError: a split is missing or empty, or an image's name does not say whom it shows.
     """
     split, strangers = _scan(root)
     _LAYOUT.refuse(strangers)

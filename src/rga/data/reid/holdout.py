@@ -1,8 +1,8 @@
-"""A set of one's own to compare on: the training part of a data set, cut into people to train and people to test on.
+"""A set of one's own to compare on: the training split of a data set, cut into people to train on and to test on.
 
-For whoever has no test part, or wants to choose something (a block, a learning rate) without looking at it. Every third
-identity is tested on; of its pictures the first in a camera, in the order of the names, asks, and the others answer.
-Names and layout stay those of the data set, so its own reader reads the cut. The figures compare rows with each other:
+For whoever has no test split, or wants to choose something (a block, a learning rate) without it. Every third
+identity is tested on; of its images the first in a camera, in the order of the names, asks, and the others answer.
+Names and layout stay those of the data set, so its own reader reads the cut. The metrics compare rows with each other:
 they are not the data set's.
 """
 
@@ -19,9 +19,9 @@ from rga.errors import DataError
 
 
 def write(name: str, root: str | Path, out: str | Path) -> dict[str, list[Sample]]:
-    """Cut the training part of a data set and lay the pieces out as a set of the same layout.
+    """Cut the training split of a data set and lay the pieces out as a set of the same layout.
 
-    Pictures are linked, or copied where the file system does not link; they are never encoded anew. The set is built
+    Images are linked, or copied where the file system does not link; they are never encoded anew. The set is built
     in a folder beside `out` and moved there when it is complete. Nothing is done where it lies already.
 
     Args:
@@ -30,7 +30,7 @@ def write(name: str, root: str | Path, out: str | Path) -> dict[str, list[Sample
         out: where the new set goes.
 
     Returns:
-        The pictures of `root` in each part of `out`.
+        The images of `root` in each split of `out`.
 
     Raises:
         DataError: the data set is missing or in another layout, or no query of the new set would have a match, or `out`
@@ -63,11 +63,11 @@ def write(name: str, root: str | Path, out: str | Path) -> dict[str, list[Sample
 
 
 def cut(train: list[Sample]) -> dict[str, list[Sample]]:
-    """The rule: which part of the new set each training picture goes to."""
+    """The rule: which split of the new set each training image goes to."""
     people = identities(train)
     tested = set(people[2::3])
     if not tested:
-        raise DataError(f"the training part has {len(people)} identities: a holdout set takes three or more")
+        raise DataError(f"the training split has {len(people)} identities: a holdout set takes three or more")
     parts: dict[str, list[Sample]] = {part: [] for part in PARTS}
     asked = set()
     for sample in sorted(train, key=lambda sample: sample.path.name):
@@ -81,7 +81,7 @@ def cut(train: list[Sample]) -> dict[str, list[Sample]]:
             parts[GALLERY].append(sample)
     if found := matches.problems(Split(parts[TRAIN], parts[QUERY], parts[GALLERY])):
         raise DataError(
-            f"a holdout set of this training part could not be tested on: {found[0]}. It takes people of whom several "
+            f"a holdout set of this training split could not be tested on: {found[0]}. It takes people of whom several "
             "cameras have several images each"
         )
     return parts

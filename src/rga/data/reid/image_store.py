@@ -1,6 +1,6 @@
 """Training images, each decoded once.
 
-A run of 600 epochs sees every picture hundreds of times; decoding them each time costs more than the augmentation and,
+A run of 600 epochs sees every image hundreds of times; decoding them each time costs more than the augmentation and,
 on a machine with few cores, more than the training step. Small sets stay in memory; large ones lie in one file that is
 mapped into memory, so that the next run, and every process on the machine, shares it.
 """
@@ -159,5 +159,5 @@ def _key(paths: Sequence[Path], size: Sequence[int]) -> str:
 
 
 def threads() -> int:
-    """How many threads decode pictures."""
+    """How many threads decode images."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

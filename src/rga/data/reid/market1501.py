@@ -7,7 +7,7 @@
 
 Distractors (wrong detections) stay in the gallery, with identity 0, which nobody asks for; junk (boxes that are neither
 right nor wrong) is left out, as the data set's protocol says. Other data sets in the same layout can be read with the
-same function; their identities may begin at 0. Pictures may be of any kind (.jpg, .JPG, .png, ...).
+same function; their identities may begin at 0. Images may be of any kind (.jpg, .JPG, .png, ...).
 """
 
 import re
@@ -22,7 +22,7 @@ TRAIN, QUERY, GALLERY = boxes.PARTS
 FOLDERS = ("Market-1501-v15.09.15", "market1501", "market1501/Market-1501-v15.09.15")  # the archive's, and torchreid's
 DISTRACTOR, JUNK = 0, -1
 
-# Images, identities and cameras of each part. The data set's page counts 2,793 distractors; the archive that is
+# Images, identities and cameras of each split. The data set's page counts 2,793 distractors; the archive that is
 # distributed, and the index of its test images (testID.mat), hold 2,798.
 PUBLISHED = {
     "train": (12_936, 751, 6),
@@ -37,10 +37,10 @@ locate = _LAYOUT.locate
 
 
 def read(root: str | Path) -> Split:
-    """Read the data set below `root`: the folder with the three parts, or its parent.
+    """Read the data set below `root`: the folder with the three splits, or its parent.
 
     Raises:
-        DataError: a part is missing or empty, or a picture's name does not say whom it shows.
+        DataError: a split is missing or empty, or an image's name does not say whom it shows.
     """
     split, strangers = scan(root)
     _LAYOUT.refuse(strangers)
@@ -48,7 +48,7 @@ def read(root: str | Path) -> Split:
 
 
 def scan(root: str | Path) -> tuple[Split, list[Path]]:
-    """As `read`, with the pictures whose names do not parse given back instead of refused."""
+    """As `read`, with the images whose names do not parse given back instead of refused."""
     parts, strangers, others = _LAYOUT.scan(root)
     known = {part: [sample for sample in samples if sample.identity != JUNK] for part, samples in parts.items()}
     ignored = [sample for samples in parts.values() for sample in samples if sample.identity == JUNK]

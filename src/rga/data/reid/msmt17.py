@@ -5,13 +5,13 @@
         train/0000/0000_000_01_0303morning_0008_0.jpg      mask_train_v2/0000/...
         test/0000/0000_001_01_0303morning_0015_0.jpg       mask_test_v2/0000/...
 
-In version 2 the faces are blurred. The people, the pictures and the lists are the same, the figures are not: a result
+In version 2 the faces are blurred. The people, the images and the lists are the same, the metrics are not: a result
 names its version.
 
-A line of a list is a picture and its identity: `0000/0000_000_01_0303morning_0008_0.jpg 0`; the third field of the
-picture's name is the camera. Training and test identities are counted from 0 separately. `list_val.txt` holds further
-pictures of the training identities, under the same numbers; the paper trains on both lists (32,621 pictures), and so is
-it done here. torchreid trains on `list_train.txt` alone (30,248 pictures) unless asked to combine them.
+A line of a list is an image and its identity: `0000/0000_000_01_0303morning_0008_0.jpg 0`; the third field of the
+image's name is the camera. Training and test identities are counted from 0 separately. `list_val.txt` holds further
+images of the training identities, under the same numbers; the paper trains on both lists (32,621 images), and so is
+it done here. torchreid trains on `list_train.txt` alone (30,248 images) unless asked to combine them.
 """
 
 import os
@@ -29,7 +29,7 @@ from rga.errors import DataError
 
 LISTS = TRAIN, VAL, QUERY, GALLERY = "list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"
 
-# Images, identities and cameras of each part, in both versions.
+# Images, identities and cameras of each split, in both versions.
 PUBLISHED = {"train": (32_621, 1_041, 15), "query": (11_659, 3_060, 15), "gallery": (82_161, 3_060, 15)}
 
 _LINE = re.compile(r"(?:\./)?([^/\s]+)/([^/\s_]+_[^/\s_]+_(\d+)_[^/\s]+)\s+(\d+)")
@@ -37,7 +37,7 @@ _EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg 0"
 
 
 class _Line(NamedTuple):
-    """A line of a list: the picture below its folder, such as `0000/0000_000_01_0303morning_0008_0.jpg`."""
+    """A line of a list: the image below its folder, such as `0000/0000_000_01_0303morning_0008_0.jpg`."""
 
     picture: str
     identity: int
@@ -51,7 +51,7 @@ class MSMT17:
     Args:
         title: its name, and that of its folder.
         name: that of its config.
-        train, test: its two folders of pictures.
+        train, test: its two folders of images.
     """
 
     title: str
@@ -62,11 +62,11 @@ class MSMT17:
     def read(self, root: str | Path) -> Split:
         """Read this version: `root` is its folder, or that folder's parent.
 
-        Pictures are looked for in one listing of each identity's folder, and not opened.
+        Images are looked for in one listing of each identity's folder, and not opened.
 
         Raises:
-            DataError: a folder or a list is missing, it is the other version, a line of a list is not a picture with
-                its identity, or a picture that a list names is not there.
+            DataError: a folder or a list is missing, it is the other version, a line of a list is not an image with
+                its identity, or an image that a list names is not there.
         """
         folder = self.locate(root)
         trains = (folder / self.train).is_dir()
@@ -84,7 +84,7 @@ class MSMT17:
         for part, samples in parts.items():
             times = Counter(f"{sample.path.parent.name}/{sample.path.name}" for sample in samples)
             if twice := [picture for picture, count in times.items() if count > 1]:
-                problems.append(f"{part}: {len(twice)} pictures are named more than once: {shorten(twice)}")
+                problems.append(f"{part}: {len(twice)} images are named more than once: {shorten(twice)}")
         folder = self.locate(root)
         named = {sample.path for samples in parts.values() for sample in samples}
         present = (folder / part / image for part in (self.train, self.test) for image in listing(folder / part).images)
@@ -93,9 +93,9 @@ class MSMT17:
         return audit.people(name or self.name, Path(root), folder, split, parts, published, problems, notes)
 
     def locate(self, root: str | Path) -> Path:
-        """The folder with the lists and the two folders of pictures: `root` itself or `title` in it.
+        """The folder with the lists and the two folders of images: `root` itself or `title` in it.
 
-        The training part may be missing, that is its folder and both its lists.
+        The training split may be missing, that is its folder and both its lists.
         """
         wanted = (self.train, TRAIN, VAL, self.test, QUERY, GALLERY)
         other = V2 if self is V1 else V1
@@ -120,7 +120,7 @@ class MSMT17:
         )
 
     def _samples(self, pictures: Path, *lists: Path) -> list[Sample]:
-        """The pictures that the lists name, in the order of their names."""
+        """The images that the lists name, in the order of their names."""
         lines = sorted(line for path in lists for line in _lines(path, pictures))
         return [Sample(pictures / line.picture, line.identity, line.camera) for line in lines]
 
@@ -130,7 +130,7 @@ V2 = MSMT17("MSMT17_V2", "msmt17_v2", "mask_train_v2", "mask_test_v2")
 
 
 def _lines(path: Path, pictures: Path) -> list[_Line]:
-    """What a list says; every picture that it names is there."""
+    """What a list says; every image that it names is there."""
     lines, missing = [], []
     listings: dict[str, set[str]] = {}
     for number, line in enumerate(read_lines(path), 1):
@@ -146,16 +146,16 @@ def _lines(path: Path, pictures: Path) -> list[_Line]:
             missing.append(f"{person}/{name}")
         lines.append(_Line(f"{person}/{name}", int(identity), int(camera)))
     if missing:
-        raise DataError(f"{path} names {len(missing)} pictures that are not in {pictures}: {shorten(missing)}")
+        raise DataError(f"{path} names {len(missing)} images that are not in {pictures}: {shorten(missing)}")
     if not lines:
-        raise DataError(f"{path} names no picture: is the data set unpacked completely?")
+        raise DataError(f"{path} names no image: is the data set unpacked completely?")
     return lines
 
 
 def _listing(folder: Path) -> set[str]:
-    """The names in a folder. No file is asked for anything: with 126,441 pictures that would take long."""
+    """The names in a folder. No file is asked for anything: with 126,441 images that would take long."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except OSError:  # no such folder: then none of its pictures is there
+    except OSError:  # no such folder: then none of its images is there
         return set()

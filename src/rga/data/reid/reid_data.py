@@ -51,8 +51,8 @@ class ReIDData(DataModule):
         name: the data set's, for the header of a table.
 
     Attributes:
-        num_classes: identities in the training part (after `setup`).
-        summary: images and identities of each part, and how many queries count (after `setup`).
+        num_classes: identities in the training split (after `setup`).
+        summary: images and identities of each split, and how many queries count (after `setup`).
         gallery_draws: see `Split` (after `setup`).
     """
 
@@ -93,7 +93,7 @@ class ReIDData(DataModule):
         """Write the demo data where they are wanted, and stop here, in one process, where the data are not as expected.
 
         Raises:
-            DataError: see the reader; also, no query has a match, or, to train, the training part has fewer identities
+            DataError: see the reader; also, no query has a match, or, to train, the training split has fewer identities
                 than a batch needs.
             ConfigError: batches without triplets.
         """
@@ -109,11 +109,11 @@ class ReIDData(DataModule):
                     "and with one of another: identities and images of each are at least 2"
                 )
         if not split.train:
-            raise DataError(f"{self.root} has no training part: it can be tested on (rga test), not trained on")
+            raise DataError(f"{self.root} has no training split: it can be tested on (rga test), not trained on")
         present = len(identities(split.train))
         if present < self.identities:
             raise DataError(
-                f"a batch has {self.identities} identities, the training part of {self.root} only {present}: "
+                f"a batch has {self.identities} identities, the training split of {self.root} only {present}: "
                 "set fewer identities per batch"
             )
         # Too large for memory: written once here, by one process of the machine, then mapped by all.

@@ -1,4 +1,4 @@
-"""What all sets of pictures with a label for each pixel share: finding, pairing, decoding and checking their files."""
+"""What all sets of images with a label for each pixel share: finding, pairing, decoding and checking their files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +45,7 @@ def locate(root: str | Path, title: str, inside: Sequence[str], needed: Sequence
 
 
 def pair(folder: Path, images: Iterable[tuple[str, Path]], labels: Iterable[tuple[str, Path]]) -> list[Scene]:
-    """The scenes of a part in the order of their names, which is the same on every file system.
+    """The scenes of a split in the order of their names, which is the same on every file system.
 
     Args:
         folder: where the images lie, for messages.
@@ -57,11 +57,11 @@ def pair(folder: Path, images: Iterable[tuple[str, Path]], labels: Iterable[tupl
     """
     found, partners = _by_name(images), _by_name(labels)
     if not found and not partners:
-        raise DataError(f"no pictures in {folder}: is the data set unpacked completely?")
+        raise DataError(f"no images in {folder}: is the data set unpacked completely?")
     for here, there, what in ((found, partners, "no label"), (partners, found, "a label and no image")):
         if alone := sorted(here.keys() - there.keys()):
             raise DataError(
-                f"{len(alone)} pictures in {folder} have {what}: {shorten([str(here[name]) for name in alone])}"
+                f"{len(alone)} images in {folder} have {what}: {shorten([str(here[name]) for name in alone])}"
             )
     return [Scene(found[name], partners[name], name) for name in sorted(found)]
 
@@ -185,20 +185,20 @@ def verify(split: SceneSplit, parts: Iterable[str]) -> None:
     """Stop where labels are read without an error, but not as they are meant.
 
     Raises:
-        DataError: no pixel of a part counts; or the labels are in another code, see `SceneSplit`.
+        DataError: no pixel of a split counts; or the labels are in another code, see `SceneSplit`.
     """
     for part in parts:
         scenes = split.parts[part]
         if not any((labels(scene.label, split.lookup, split.painted) != IGNORED).any() for scene in scenes):
             raise DataError(
-                f"no pixel of the part {part} counts: its {len(scenes)} labels, such as {scenes[0].label}, are void "
-                "everywhere. Labels of a test part are often withheld (rga predict --ids writes what is handed in "
+                f"no pixel of the split {part} counts: its {len(scenes)} labels, such as {scenes[0].label}, are void "
+                "everywhere. Labels of a test split are often withheld (rga predict --ids writes what is handed in "
                 "there); else these are not the labels"
             )
         if split.mistake is not None:
             code, what = split.mistake
             if all(set(np.unique(_decode(scene.label)[0]).tolist()) <= code for scene in scenes[:20]):
-                raise DataError(f"the labels of the part {part}, such as {scenes[0].label}, {what}")
+                raise DataError(f"the labels of the split {part}, such as {scenes[0].label}, {what}")
 
 
 def _runs(numbers: list[int]) -> list[list[int]]:
@@ -235,7 +235,7 @@ def check(
             except DataError as error:
                 problems.append(str(error))
     rows, source = audit.rows(folder, found, published)
-    # Without a part that is needed the set cannot be read.
-    notes = [f"the part {part} is not there, and nothing needs it" for part in published if part not in found]
+    # Without a split that is needed the set cannot be read.
+    notes = [f"the split {part} is not there, and nothing needs it" for part in published if part not in found]
     notes += left_out(folder, split.others)
     return audit.Report(name, root, ("images", "classes"), rows, source, problems, notes)

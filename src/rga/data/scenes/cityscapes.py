@@ -5,7 +5,7 @@
 
 The files hold label ids of 0 to 33, of which the benchmark evaluates 19, the train ids; the others are ignored, and so
 is 255 (-1). Where there are no `labelIds` at all, `labelTrainIds` are read: 0 to 18, and 255. The labels of the test
-part are not public; it is not read (`rga predict --ids` writes what the benchmark wants).
+split are not public; it is not read (`rga predict --ids` writes what the benchmark wants).
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,7 +69,7 @@ def read(root: str | Path) -> SceneSplit:
     """Read the data set below `root`: the folder with `leftImg8bit` and `gtFine`, or its parent.
 
     Raises:
-        DataError: a part or the partner of a file is missing.
+        DataError: a split or the partner of a file is missing.
     """
     folder = locate(root)
     lookup, mistake = np.full(256, UNKNOWN, np.uint8), None

@@ -42,7 +42,7 @@ class SceneData(DataModule):
         steps: batches of an epoch.
         scales: between which an image's scale is drawn, see `Windows`.
         mirror: probability of the mirror image.
-        test: the parts to test on, in this order.
+        test: the splits to test on, in this order.
         class_weights: in the training loss, in the order of the labels; None: all classes count alike.
         workers: processes that decode images, and cut windows out of them.
         demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
@@ -54,7 +54,7 @@ class SceneData(DataModule):
         num_classes: classes that count (after `setup`).
         classes: their names, in the order of the labels (after `setup`).
         colours: theirs, (K, 3) uint8 (after `setup`).
-        summary: images and classes of each part (after `setup`).
+        summary: images and classes of each split (after `setup`).
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SceneData(DataModule):
         """Write the demo data where they are wanted, and stop here where the data are not as expected.
 
         Raises:
-            DataError: see the reader; or the data set lacks a part to test on, no pixel of one counts, or it has
+            DataError: see the reader; or the data set lacks a split to test on, no pixel of one counts, or it has
                 another number of classes than there are class weights.
         """
         self.write_demo()
@@ -118,11 +118,11 @@ class SceneData(DataModule):
         return DataLoader(images, batch_size=None, sampler=stream, num_workers=self.workers, **self.loader_options())
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The part val: this process's share."""
+        """The split val: this process's share."""
         return self._whole("val")
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
-        """The parts to test on: this process's share of each."""
+        """The splits to test on: this process's share of each."""
         return [self._whole(part) for part in self.test]
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class SceneData(DataModule):
         if self._split is None:
             split = self.reader(self.root)
             if missing := [part for part in ("train", "val", *self.test) if part not in split.parts]:
-                raise DataError(f"{self.root} has the parts {', '.join(split.parts)}, not {', '.join(missing)}")
+                raise DataError(f"{self.root} has the splits {', '.join(split.parts)}, not {', '.join(missing)}")
             if self.class_weights is not None and len(self.class_weights) != len(split.classes):
                 raise DataError(
                     f"{self.root} has {len(split.classes)} classes, but there are {len(self.class_weights)} "
