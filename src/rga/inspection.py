@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rga.torch_internals import own_tensors
+
 Shape = tuple[int, ...] | None
 STAGE, ATTENTION = "stage", "attention"  # the children of what `rga.plugin.plug` puts in the place of a stage
 
@@ -82,8 +84,7 @@ def check_input_size(input_size: Any) -> tuple[int, int]:
 
 
 def _is_lazy(module: nn.Module) -> bool:
-    tensors = (*module._parameters.values(), *module._buffers.values())
-    return any(nn.parameter.is_lazy(tensor) for tensor in tensors if tensor is not None)
+    return any(nn.parameter.is_lazy(tensor) for tensor in own_tensors(module) if tensor is not None)
 
 
 def _channels(network: nn.Module) -> list[int]:
@@ -106,7 +107,7 @@ def _run(network: nn.Module, channels: int, size: tuple[int, int], blocks: bool 
 
     memo: dict[int, Any] = {}  # what the copy has in the place of each tensor
     for module in network.modules():
-        for value in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
+        for value in (*own_tensors(module), *vars(module).values()):
             if isinstance(value, nn.Parameter):
                 memo[id(value)] = nn.Parameter(torch.empty_like(value, device="meta"), value.requires_grad)
             elif isinstance(value, Tensor):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor, nn
 
 from rga.inspection import ATTENTION, STAGE, Outputs, Shape, check_input_size, inspect, is_plugged
+from rga.torch_internals import own_modules
 
 Block = Callable[[int, tuple[int, int]], nn.Module]
 
@@ -79,7 +80,7 @@ def put(network: nn.Module, blocks: Mapping[str, nn.Module], input_size: tuple[i
     places = [  # every place that holds a stage: a network may have it under several names
         (parent, child, module, stages[module])
         for parent in network.modules()
-        for child, module in parent._modules.items()
+        for child, module in own_modules(parent)
         if module in stages
     ]
     pairs = {

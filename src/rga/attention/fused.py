@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from rga.attention import moments
+from rga.torch_internals import BatchNorm, has_hooks, in_functorch
 
 if TYPE_CHECKING:
     from rga.attention.rga import RelationAttention, _Gate
@@ -39,23 +40,23 @@ def fits(x: Tensor, block: nn.Module) -> bool:
     """
     if isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if torch._C._are_functorch_transforms_active():
+    if in_functorch():
         return False
     if not block.training or not torch.is_grad_enabled() or _dtype(x) == torch.float16:
         return False
     if len(x) == 1 and 1 in (x.shape[1], x.shape[2:].numel()):  # a single value, of which the modules complain
         return False
     for module in block.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not _is_plain(module):
+        if isinstance(module, BatchNorm) and not _is_plain(module):
             return False
-        if module is not block and (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks):
+        if module is not block and has_hooks(module):
             return False
         if not getattr(module, "relation", True) or not getattr(module, "vision", True):
             return False
     return True
 
 
-def _is_plain(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+def _is_plain(norm: BatchNorm) -> bool:
     kept = norm.track_running_stats and norm.momentum is not None and norm.affine
     return type(norm) is nn.BatchNorm2d and norm.training and kept
 

@@ -6,19 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rga.torch_internals import storage_address
+
 
 def saved_bytes(network: nn.Module, x: Tensor) -> int:
     """Bytes that a forward keeps for its backward: each storage once, without parameters and buffers.
 
     Deterministic; also of a network and images on the device meta, where nothing is computed.
     """
-    own = {tensor.untyped_storage()._cdata for tensor in [*network.parameters(), *network.buffers()]}
+    own = {storage_address(tensor.untyped_storage()) for tensor in [*network.parameters(), *network.buffers()]}
     kept: dict[int, torch.UntypedStorage] = {}  # holding them keeps an address from being used again
 
     def pack(tensor: Tensor) -> None:  # nothing goes into the graph: an output in its own node would never be freed
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:  # the storage's own address: data has none on the device meta
-            kept[storage._cdata] = storage
+        if (address := storage_address(storage)) not in own:
+            kept[address] = storage
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda nothing: nothing):
         network(x)

@@ -7,13 +7,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from rga.backbones import torchvision_trunk
 from rga.bench.options import SIZE, STAGES
 from rga.bench.training_step import CLASSES, NETWORKS
 from rga.plugin import plug
+from rga.torch_internals import TorchDispatchMode, schema, tree_leaves
 
 _ALLOCATIONS = ("empty", "detach", "unsafe_view")  # they launch nothing, as the views do
 # What the host has to wait for, since it wants a value or the shape of a result depends on values.
@@ -36,11 +35,11 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        name = func._schema.name.removeprefix("aten::")
+        name = schema(func).name.removeprefix("aten::")
         if name in WAITING or (name.startswith("index") and _has_mask(args)):
             self.waits.append(name)
         if not func.is_view and not any(word in name for word in _ALLOCATIONS):
-            written = {argument.name for argument in func._schema.arguments if argument.is_out}
+            written = {argument.name for argument in schema(func).arguments if argument.is_out}
             read = [value for key, value in (kwargs or {}).items() if key not in written]
             self.count += 1
             self.bytes += sum(_bytes(x) for x in tree_leaves((args, read, result)) if isinstance(x, Tensor))

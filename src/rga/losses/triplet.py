@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from rga.torch_internals import assert_later
+
 
 def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
     """See `BatchHardTriplet`: two masked reductions over the matrix of distances, of fixed shapes.
@@ -24,7 +26,7 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) ->
         total = (farthest - nearest + margin).relu().sum()
         anchors = (positive.any(1) & ~same.all(1)).sum()
     try:
-        torch._assert_async(anchors > 0, "no triplet in a batch: batch-hard mining needs two identities, one twice")
+        assert_later(anchors > 0, "no triplet in a batch: batch-hard mining needs two identities, one twice")
     except RuntimeError as error:
         raise ValueError(
             f"no triplet in a batch of {len(labels)} images of {len(labels.unique())} identities: batch-hard "

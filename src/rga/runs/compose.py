@@ -5,7 +5,6 @@ folder under the hash of every config file: any change of a file is another hash
 What is kept is not resolved: interpolations (`${oc.env:...}`) are resolved each time.
 """
 
-import copy
 import hashlib
 import importlib
 import json
@@ -13,8 +12,8 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from omegaconf import OmegaConf
 
 from rga.errors import ConfigError
 from rga.files import write_atomically
+from rga.hydra_internals import config_files
 from rga.paths import CONF
 from rga.runs.paths_in_overrides import quoted
 from rga.runs.settings import resolved
@@ -81,7 +81,7 @@ def composition(
         found = json.loads(kept.read_text(encoding="utf-8"))
         return Composition(found["unresolved"], found["choices"])
     except (OSError, ValueError, KeyError, TypeError):
-        with _files_read_once(kept.parent):
+        with config_files(_parsed(kept.parent)):
             fresh = _compose(overrides, *folders)
         _keep(kept, vars(fresh))
         return fresh
@@ -149,26 +149,11 @@ def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -
     )
 
 
-@contextmanager
-def _files_read_once(state: Path) -> Iterator[None]:
-    """Let Hydra parse a config file once in this process, not in every composition anew: a third of its time."""
-    from hydra._internal.config_repository import ConfigRepository
-
-    load = ConfigRepository.load_config
+def _parsed(state: Path) -> dict[str, Any]:
+    """The config files that were parsed in this process, of the present state alone."""
     if state not in _loaded:
         _loaded.clear()
-    files = _loaded.setdefault(state, {})
-
-    def load_once(self: Any, config_path: str) -> Any:
-        if config_path not in files:
-            files[config_path] = load(self, config_path)
-        return copy.deepcopy(files[config_path])
-
-    ConfigRepository.load_config = load_once
-    try:
-        yield
-    finally:
-        ConfigRepository.load_config = load
+    return _loaded.setdefault(state, {})
 
 
 def _name(overrides: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from rga.errors import ConfigError
+from rga.hydra_internals import unresolved_item
 from rga.paths import CONF
 from rga.runs.identity import public_name
 from rga.runs.kinds import expect_kinds
@@ -211,7 +212,7 @@ def _item(node: DictConfig, key: Any) -> Any:
     try:
         return node[key]
     except OmegaConfBaseException:
-        return str(node._get_node(key))
+        return unresolved_item(node, key)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

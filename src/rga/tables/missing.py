@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode, TaskFunction
+from hydra.types import RunMode, TaskFunction
 
 from rga.errors import ConfigError
+from rga.hydra_internals import launcher_context
 from rga.paths import CONF
 from rga.runs.paths_in_overrides import quoted
 from rga.tables.filled import Filled
@@ -56,7 +56,7 @@ def _launch(jobs: list[list[str]], overrides: list[str], task: TaskFunction, con
             )
         except HydraException as error:
             raise ConfigError(f"{' '.join(overrides)}: {error}") from error
-        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
+        context = launcher_context(hydra, config)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
         return list(launcher.launch(jobs, initial_job_idx=0))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rga.errors import ConfigError
+from rga.lightning_internals import batches_of_the_epoch
 
 
 class Task(pl.LightningModule):
@@ -100,6 +101,6 @@ class Task(pl.LightningModule):
         """
         planned = self.trainer.accumulate_grad_batches
         if planned > 1:
-            done = self.trainer.fit_loop.batch_idx // planned * planned  # batches of the epoch's steps before
+            done = batches_of_the_epoch(self.trainer) // planned * planned  # batches of the epoch's steps before
             loss = loss * (planned / min(planned, self.trainer.num_training_batches - done))
         super().backward(loss, *args, **kwargs)

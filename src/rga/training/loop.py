@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from rga.errors import ConfigError, DataError
 from rga.files import expect_no_links_out
+from rga.lightning_internals import install_no_signal_handlers
 from rga.runs import RERUN, RESULT, Run
 from rga.runs.identity import starting_weights, weights_file
 from rga.runs.inputs import INPUTS, Index, Inputs, InputsError
@@ -144,8 +145,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    # Lightning's own handlers would have a signal wait for the other processes, be forgotten, or save half an epoch.
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    install_no_signal_handlers(trainer)
     _refuse_sweep_of_processes(trainer)
     world.expect_one_world(trainer, given)
     _refuse_processes_instead_of_gpus(trainer, config.trainer)

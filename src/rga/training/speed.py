@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from rga.torch_internals import run_what_does_not_compile
+
 Switch = bool | Literal["auto"]
 
 
@@ -28,5 +30,5 @@ def tune(network: nn.Module, device: torch.device, channels_last: Switch = "auto
     if gpu if channels_last == "auto" else channels_last:
         network.to(memory_format=torch.channels_last)
     if gpu if compile == "auto" else compile:
-        torch._dynamo.config.suppress_errors = compile == "auto"
+        run_what_does_not_compile(compile == "auto")
         network.compile(dynamic=False)

@@ -4,7 +4,8 @@ import torch
 from lightning.pytorch.plugins import LayerSync
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from rga.torch_internals import BatchNorm, check_channels
 
 
 class SyncBatchNorm(LayerSync):
@@ -16,7 +17,7 @@ class SyncBatchNorm(LayerSync):
 
     def apply(self, model: nn.Module) -> nn.Module:
         for module in model.modules():
-            if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+            if isinstance(module, BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
                 module.__dict__["unsynchronised"] = type(module)
                 module.__class__ = _Synchronised
         return model
@@ -28,14 +29,14 @@ class SyncBatchNorm(LayerSync):
         return model
 
 
-class _Synchronised(_BatchNorm):
+class _Synchronised(BatchNorm):
     process_group = None  # what nn.SyncBatchNorm.forward looks up: the default group
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
             raise ValueError(f"expected a batch of features (B, C, ...), got {input.ndim}-D")
 
-    _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
+    _check_non_zero_input_channels = check_channels
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:

@@ -24,7 +24,9 @@ from lightning.fabric.plugins.environments import (
 from lightning.pytorch.utilities import rank_zero_only
 
 from rga.errors import ConfigError
+from rga.lightning_internals import started_processes
 from rga.runs.inputs import differences
+from rga.torch_internals import meeting_place
 from rga.training.engine import Engine, engine
 
 T = TypeVar("T")
@@ -245,7 +247,7 @@ def _silent(trainer: pl.Trainer) -> list[int]:
     """Which processes do not answer: those that are left have failed as this one has, and say so."""
     others = [rank for rank in range(trainer.world_size) if rank != trainer.global_rank]
     try:
-        store = dist.distributed_c10d._get_default_store()
+        store = meeting_place()
         store.set(f"here/{trainer.global_rank}", "")
         end = time.monotonic() + _PATIENCE
         while (silent := [rank for rank in others if not store.check([f"here/{rank}"])]) and time.monotonic() < end:
@@ -257,7 +259,7 @@ def _silent(trainer: pl.Trainer) -> list[int]:
 
 def end_started(trainer: pl.Trainer) -> None:
     """End the processes that Lightning has started for a run that this process leaves."""
-    processes = getattr(trainer.strategy.launcher, "procs", [])
+    processes = started_processes(trainer)
     for process in processes:
         with suppress(ProcessLookupError):
             process.terminate()

@@ -1,0 +1,78 @@
+"""What is used of PyTorch beside its public interface, all in one place. Read in torch 2.15; capped below 2.16."""
+
+from collections.abc import ItemsView
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+__all__ = [
+    "BatchNorm",
+    "TorchDispatchMode",
+    "assert_later",
+    "check_channels",
+    "has_hooks",
+    "in_functorch",
+    "meeting_place",
+    "own_modules",
+    "own_tensors",
+    "run_what_does_not_compile",
+    "schema",
+    "storage_address",
+    "tree_leaves",
+]
+
+check_channels = nn.SyncBatchNorm._check_non_zero_input_channels
+
+
+def own_tensors(module: nn.Module) -> list[Tensor | None]:
+    """Parameters and buffers of a module itself, also those that are not initialised yet."""
+    return [*module._parameters.values(), *module._buffers.values()]
+
+
+def own_modules(module: nn.Module) -> "ItemsView[str, nn.Module | None]":
+    """The modules in a module under all their names; `named_children` gives one that has two names once."""
+    return module._modules.items()
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody looks into a module's forward or backward."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
+def storage_address(storage: torch.UntypedStorage) -> int:
+    """The address of a storage itself: its data have none on the device meta."""
+    return storage._cdata
+
+
+def schema(operation: Any) -> Any:
+    """Name and arguments of an operation of the dispatcher."""
+    return operation._schema
+
+
+def in_functorch() -> bool:
+    """Whether a transform of torch.func is at work, which an `autograd.Function` of one derivative does not know."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def assert_later(condition: Tensor, message: str) -> None:
+    """Fail where a boolean tensor is False; on a GPU when it gets there, so that the host does not wait for it."""
+    torch._assert_async(condition, message)
+
+
+def run_what_does_not_compile(allowed: bool) -> None:
+    """Whether torch.compile runs as it is, with a warning, what it cannot compile; else that is an error."""
+    torch._dynamo.config.suppress_errors = allowed
+
+
+def meeting_place() -> dist.Store:
+    """The store at which the processes of the default group have met.
+
+    Raises:
+        RuntimeError: the process that holds it is gone, or there is no group.
+    """
+    return dist.distributed_c10d._get_default_store()
