@@ -53,8 +53,8 @@ def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool
             other images. What was there stays.
         FolderBusyError: another process is extracting into `out`.
     """
-    names = find(folder)
     _expect_utf8(folder.absolute())
+    names = find(folder)
     whole = {**extractor.identity, "listing": _listing(folder, names), "folder": str(folder.absolute())}
     if not _holds(out / FEATURES, whole, folder):
         with writing(out / "parts" / "started"):  # before the work: whether anything can be written there

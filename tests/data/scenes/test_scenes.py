@@ -163,7 +163,7 @@ def test_what_it_says_of_the_set(root: Path) -> None:
 def test_stops_before_training(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no CamVid"):
         data(tmp_path)
-    with pytest.raises(DataError, match="has the parts train, val, test, not vale"):
+    with pytest.raises(DataError, match="has the splits train, val, test, not vale"):
         data(root, test=["vale"])
     with pytest.raises(ConfigError, match="4 images cannot be divided among 3 processes"):
         process(data(root), 0, 3).train_dataloader()
