@@ -1,6 +1,7 @@
 """Networks as they come: modules under two names, channels last, parts that cannot be run; and blocks that fail."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -99,9 +100,13 @@ def test_all_blocks_or_none() -> None:
     with pytest.raises(RuntimeError, match="16 channels"):
         plug(network, block, ["0", "1"], SIZE)
     assert names(network) == before
+
+    def second(wrong: nn.Module, channels: int, size: tuple[int, int]) -> nn.Module:
+        return SE(8, size) if channels == 8 else wrong
+
     for wrong in (nn.Conv2d(16, 16, 3), nn.Linear(5, 5), nn.Flatten()):
         with pytest.raises(ValueError, match=r"a block keeps the shape|does not run"):
-            plug(network, lambda channels, size, wrong=wrong: SE(8, size) if channels == 8 else wrong, ["0", "1"], SIZE)
+            plug(network, partial(second, wrong), ["0", "1"], SIZE)
         assert names(network) == before
 
 
@@ -134,9 +139,9 @@ class Reaches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         if self.how == "shared":
-            return self.layer(self.layer(x))  # type: ignore[no-any-return]
+            return self.layer(self.layer(x))
         if self.how == "a list":
-            return self.pieces[0](x)  # type: ignore[no-any-return]
+            return self.pieces[0](x)
         return nn.functional.conv2d(x, self.layer.weight) if self.how == "the weight" else self.layer(x)
 
 

@@ -3,7 +3,7 @@
 import copy
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ FILES = sorted(path for path in (CONF / "attention").glob("rga_*.yaml"))
 
 
 def build(file: Path) -> nn.Module:
-    options = OmegaConf.to_container(OmegaConf.load(file), resolve=True)["block"]  # type: ignore[call-overload, index]
+    options = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(file).block, resolve=True))
     assert options.pop("_partial_") is True
     torch.manual_seed(0)
     module, _, name = options.pop("_target_").rpartition(".")

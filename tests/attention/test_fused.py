@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def results(block: nn.Module, x: Tensor, cotangent: Tensor) -> dict[str, Tensor]
     y = block(x)
     y.backward(cotangent)
     gradients = {f"gradient of {name}": parameter.grad for name, parameter in block.named_parameters()}
-    return {"y": y, "gradient of x": x.grad, **gradients, **block.state_dict()}  # type: ignore[dict-item]
+    return {"y": y, "gradient of x": x.grad, **gradients, **block.state_dict()}
 
 
 def by_modules(block: nn.Module, monkeypatch: pytest.MonkeyPatch, *arguments: Tensor) -> dict[str, Tensor]:
@@ -48,9 +49,7 @@ def by_modules(block: nn.Module, monkeypatch: pytest.MonkeyPatch, *arguments: Te
 def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(
-            found[name], tensor, rtol=1e-11, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(found[name], tensor, rtol=1e-11, atol=1e-11, msg=partial("{}: {}".format, name))
 
 
 @pytest.mark.parametrize("by_moments", [False, True])
@@ -92,7 +91,7 @@ def test_the_gradient_of_a_gate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
             with monkeypatch.context() as context:
                 if not stand_in:
                     context.setattr(fused, "fits", lambda x, block: False)
-                gate = one.gate(x)  # type: ignore[operator]
+                gate = one.gate(x)
             gradients.append(torch.autograd.grad(gate.square().sum(), [x, *one.parameters()]))
         for found, expected in zip(*gradients, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
@@ -196,7 +195,7 @@ def test_torch_func_differentiates_the_modules() -> None:
     buffers = {name: buffer.clone() for name, buffer in block.named_buffers()}
 
     def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-        return torch.func.functional_call(block, (parameters, buffers), (x,)).square().sum()  # type: ignore[no-any-return]
+        return torch.func.functional_call(block, (parameters, buffers), (x,)).square().sum()
 
     found = torch.func.grad(loss)(parameters, buffers)
     block(x).square().sum().backward()

@@ -31,17 +31,17 @@ def x() -> Tensor:
 
 
 def spatial_first(block: nn.Module, x: Tensor) -> Both:
-    mask = block.spatial.gate(x)  # type: ignore[operator, union-attr]
-    return mask, block.channel.gate(mask * x)  # type: ignore[operator, union-attr]
+    mask = block.spatial.gate(x)
+    return mask, block.channel.gate(mask * x)
 
 
 def channel_first(block: nn.Module, x: Tensor) -> Both:
-    gates = block.channel.gate(x)  # type: ignore[operator, union-attr]
-    return block.spatial.gate(gates * x), gates  # type: ignore[operator, union-attr]
+    gates = block.channel.gate(x)
+    return block.spatial.gate(gates * x), gates
 
 
 def side_by_side(block: nn.Module, x: Tensor) -> Both:
-    return block.spatial.gate(x), block.channel.gate(x)  # type: ignore[operator, union-attr]
+    return block.spatial.gate(x), block.channel.gate(x)
 
 
 def averaged(block: nn.Module, x: Tensor) -> Both:
@@ -72,7 +72,7 @@ RGA = {"reduction": 2, "squeeze": 2}
 def test_both_are_those_of_the_formula(name: str, options: dict[str, object], formula: object, x: Tensor) -> None:
     block = made(name, x, **options)
     gates = Gates(block, x)
-    mask, channel = formula(block, x)  # type: ignore[operator]
+    mask, channel = formula(block, x)
     torch.testing.assert_close(gates.spatial(), mask.squeeze(1).detach(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(gates.channel(), channel.flatten(1).detach(), rtol=1e-4, atol=1e-4)
     assert mask.std() > 1e-3
@@ -90,8 +90,8 @@ def test_rga_sc_scales_by_mask_and_channel_gates(x: Tensor) -> None:
 
 def test_scse_has_the_mean_of_its_sum_and_the_gates_of_its_se(x: Tensor) -> None:
     block = made("SCSE", x)
-    channel = block.channel.gate(x)  # type: ignore[operator, union-attr]
-    mask = channel.mean((1, 2, 3))[:, None, None] + torch.sigmoid(block.spatial(x))[:, 0]  # type: ignore[operator]
+    channel = block.channel.gate(x)
+    mask = channel.mean((1, 2, 3))[:, None, None] + torch.sigmoid(block.spatial(x))[:, 0]
     gates = Gates(block, x)
     torch.testing.assert_close(gates.spatial(), mask.detach())
     torch.testing.assert_close(gates.channel(), channel.flatten(1).detach())
@@ -101,7 +101,7 @@ def test_scse_has_the_mean_of_its_sum_and_the_gates_of_its_se(x: Tensor) -> None
 def test_gates_of_positions_have_no_channel(name: str, x: Tensor) -> None:
     block = made(name, x)
     gates = Gates(block, x)
-    torch.testing.assert_close(gates.spatial(), block.gate(x)[:, 0].detach())  # type: ignore[operator]
+    torch.testing.assert_close(gates.spatial(), block.gate(x)[:, 0].detach())
     assert gates.channel() is None
     assert gates.found
 
@@ -110,7 +110,7 @@ def test_gates_of_positions_have_no_channel(name: str, x: Tensor) -> None:
 def test_gates_of_channels_have_no_mask(name: str, x: Tensor) -> None:
     block = made(name, x)
     gates = Gates(block, x)
-    torch.testing.assert_close(gates.channel(), block.gate(x).flatten(1).detach())  # type: ignore[operator]
+    torch.testing.assert_close(gates.channel(), block.gate(x).flatten(1).detach())
     assert gates.spatial() is None
     assert gates.found
 
@@ -123,7 +123,7 @@ def test_what_adds_has_no_gates(name: str, x: Tensor) -> None:
 
 def test_a_gate_behind_a_non_local_block_is_found(x: Tensor) -> None:
     block = made("NonLocalRGAS", x)
-    mask = block.spatial.gate(block.non_local(x))[:, 0]  # type: ignore[operator, union-attr]
+    mask = block.spatial.gate(block.non_local(x))[:, 0]
     torch.testing.assert_close(Gates(block, x).spatial(), mask.detach())
 
 

@@ -57,7 +57,7 @@ def test_the_zoo(name: str, training: bool, scale: float) -> None:
 def test_the_plain_product_and_the_fused_one(block: type[nn.Module], channels: int, size: tuple[int, int]) -> None:
     """Which of the two is taken depends on the shape."""
     torch.manual_seed(0)
-    check(perturbed(block(channels, size)), features(300, channels, size))  # type: ignore[call-arg]
+    check(perturbed(block(channels, size)), features(300, channels, size))
 
 
 def test_a_grid() -> None:

@@ -1,5 +1,6 @@
 """The authors' published code, in double precision, is the reference (numbers in tests/fixtures/rga_*.npz)."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,4 +35,4 @@ def test_outputs_and_gradients(name: str, kind: type, memory_format: torch.memor
     expected = {key.removeprefix("grad/"): value for key, value in numbers.items() if key.startswith("grad/")}
     assert gradients.keys() == expected.keys()
     for key, gradient in expected.items():
-        torch.testing.assert_close(gradients[key], gradient, **close, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(gradients[key], gradient, **close, msg=partial("{}: {}".format, key))

@@ -57,7 +57,7 @@ def test_two_images_with_one_position_each() -> None:
     ],
 )
 def test_who_needs_more_than_one_image(block: type[nn.Module], size: tuple[int, int], message: str) -> None:
-    made = block(16, size).train()  # type: ignore[call-arg]
+    made = block(16, size).train()
     with pytest.raises(ValueError, match=re.escape(message)):
         made(images(1, 16, size))
     for layer in made.modules():

@@ -57,9 +57,9 @@ def coordinate(state: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor
 )
 def test_the_same_weights_give_the_same_numbers(kind: type[nn.Module], convert: object, training: bool) -> None:
     torch.manual_seed(0)
-    ours = kind(CHANNELS, SIZE).double()  # type: ignore[call-arg]
+    ours = kind(CHANNELS, SIZE).double()
     perturb(ours)
-    theirs, state = convert(ours.state_dict())  # type: ignore[operator]
+    theirs, state = convert(ours.state_dict())
     theirs.double().load_state_dict(state)
     x = images().double().requires_grad_()
     y, expected = ours.train(training)(x), theirs.train(training)(x)

@@ -48,12 +48,12 @@ def test_scse_fusions(fusion: Fusion) -> None:
 
 def test_scse_refuses_other_fusions() -> None:
     with pytest.raises(ValueError, match="add, max, multiply, not 'concat'"):
-        SCSE(32, (8, 6), fusion="concat")  # type: ignore[arg-type]
+        SCSE(32, (8, 6), fusion="concat")
 
 
 @pytest.mark.parametrize("block", [GC, DANet])
 def test_starts_as_identity(block: type[nn.Module]) -> None:
-    assert torch.equal(block(32, (8, 6))(images()), images())  # type: ignore[call-arg]
+    assert torch.equal(block(32, (8, 6))(images()), images())
 
 
 def test_outer_sum() -> None:
@@ -70,7 +70,7 @@ def test_outer_sum() -> None:
 def test_gates_lie_as_the_features_do(block: type[nn.Module]) -> None:
     """Otherwise scaling channels_last features by them is several times slower."""
     x = images().to(memory_format=torch.channels_last)
-    assert block(32, (8, 6)).gate(x).is_contiguous(memory_format=torch.channels_last)  # type: ignore
+    assert block(32, (8, 6)).gate(x).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(("channels", "width"), [(64, 8), (256, 8), (1024, 32)])

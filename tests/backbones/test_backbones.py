@@ -48,7 +48,7 @@ def test_configs(name: str, cache: Path) -> None:
 def test_strides_of_the_stages(name: str, cache: Path) -> None:
     config = compose([f"backbone={name}", "backbone.weights=null"])["backbone"]
     shapes = output_shapes(hydra.utils.instantiate(config["trunk"]), (256, 128))
-    heights = [shapes[stage][1] for stage in config["stages"]]  # type: ignore[index]
+    heights = [shapes[stage][1] for stage in config["stages"]]
     assert heights == [64, 32, 16, 16 if name == "resnet50" else 8]
 
 
@@ -102,7 +102,8 @@ def test_a_dilated_trunk_is_the_strided_one_in_between(name: str, first: dict[st
         factor = max(stride // output_stride, 1)
         assert convolution.dilation == convolution.padding == (factor, factor)
         if factor > 1:
-            convolution.dilation = convolution.padding = (factor // 2, factor // 2)
+            for name in ("dilation", "padding"):
+                setattr(convolution, name, (factor // 2, factor // 2))
     x = torch.randn(1, 3, 96, 65).double()
     y, step = dilated(x), 32 // output_stride
     assert y.shape[2:] == (96 // output_stride, -(-65 // output_stride))

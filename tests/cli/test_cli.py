@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import rga.cli.app
-import rga.training
 from rga.cli.app import app, main
 from rga.errors import ConfigError, DataError
 from rga.paths import CONF
 from rga.runs import Run
 from rga.runs.compose import compose
+from rga.training import loop
 
 RGA = [sys.executable, "-m", "rga"]
 
@@ -34,7 +33,6 @@ def invoke(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> list[tuple[Any, list[str]]]:
     """What `rga.training.loop.run` was called with, and the command line at that time; it trains nothing."""
     calls: list[tuple[Any, list[str]]] = []
-    fake = ModuleType("rga.training.loop")
 
     def run(config: Any) -> None:
         calls.append((config, list(sys.argv)))
@@ -44,9 +42,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> lis
             raise ZeroDivisionError("a mistake of ours")
 
     run.__module__ = "rga.training.loop"
-    fake.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "rga.training.loop", fake)
-    monkeypatch.setattr(rga.training, "loop", fake, raising=False)
+    monkeypatch.setattr(loop, "run", run)
     monkeypatch.chdir(tmp_path)
     return calls
 

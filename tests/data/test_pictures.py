@@ -164,7 +164,8 @@ TURNED: dict[int, Callable[[Pixels], Pixels]] = {
 def test_images_stand_upright(tmp_path: Path, image: Pixels, tag: int, suffix: str) -> None:
     path, exif = tmp_path / f"a{suffix}", Image.Exif()
     exif[0x0112] = tag
-    options: dict[str, Any] = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(suffix, {})
+    lossless: dict[str, dict[str, Any]] = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}
+    options = lossless.get(suffix, {})
     Image.fromarray(image).save(path, exif=exif, **options)
     found = decoding.load(path)
     assert decoding.shape(path) == found.shape[:2]

@@ -108,7 +108,7 @@ def test_ppm_against_its_formula() -> None:
     head.double()
     maps = [x]
     for bins, level in zip((1, 2, 3, 6), head.levels, strict=True):
-        _, convolution, norm, _ = level
+        convolution, norm = level[1], level[2]
         assert convolution.weight.shape == (4, 16, 1, 1)  # 16 channels // 4 bins
         assert convolution.bias is None
         side = 12 // bins

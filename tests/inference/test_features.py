@@ -102,7 +102,8 @@ def test_what_was_done_is_not_done_again(
     monkeypatch.setattr(extraction, "_PART", 2)
     whole, out = tmp_path / "whole", tmp_path / "out"
     extract(extractor, folder, whole)
-    load_picture, loaded = decoding.load, []
+    load_picture = decoding.load
+    loaded: list[Path] = []
 
     def interrupted(path: Path, size: tuple[int, int]) -> object:
         if path.name == sorted(NAMES)[4].rpartition("/")[2] and not loaded:

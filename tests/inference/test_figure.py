@@ -1,6 +1,7 @@
 """`rga figure 3`: maps and masks against their formulas, and the command on synthetic images."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -97,14 +98,14 @@ def test_the_mask_is_the_gate_of_what_the_block_sees(folder: Path, number: int) 
     config = load_config(folder, "rga_sc")
     task = task_of(folder, "rga_sc")
     stage = attention_maps.attention_stage(task.backbone, config, "rga_sc", number)
-    network = task.backbone
-    x = network.maxpool(network.act1(network.bn1(network.conv1(images))))  # type: ignore[operator, union-attr]
+    network: Any = task.backbone
+    x = network.maxpool(network.act1(network.bn1(network.conv1(images))))
     for before in range(1, number):
         x = network.get_submodule(f"layer{before}")(x)
     attended = network.get_submodule(f"layer{number}")
-    x = attended.stage(x)  # type: ignore[operator]
-    mask = attended.attention.spatial.gate(x)  # type: ignore[operator, union-attr]
-    channel = attended.attention.channel.gate(x * mask)  # type: ignore[operator, union-attr]
+    x = attended.stage(x)
+    mask = attended.attention.spatial.gate(x)
+    channel = attended.attention.channel.gate(x * mask)
     torch.testing.assert_close(
         torch.from_numpy(attention_maps.masks(task.backbone, images, stage, "rga_sc")), mask[:, 0].detach()
     )
@@ -133,9 +134,9 @@ def test_the_last_stage_that_shows_something(folder: Path) -> None:
 def test_the_papers_network_shows_conv5_x() -> None:
     config = OmegaConf.create(compose(["attention=cbam", "backbone.weights=null"]))
     network, _ = build(config.backbone, config.attention, config.data.size)
-    stage = attention_maps.attention_stage(network, config, "cbam")  # type: ignore[arg-type]
+    stage = attention_maps.attention_stage(network, config, "cbam")
     assert (stage.number, stage.module, stage.size) == (4, "layer4", (16, 8))
-    assert attention_maps.gradcam_stage(network, config) is None  # type: ignore[arg-type]
+    assert attention_maps.gradcam_stage(network, config) is None
 
 
 def test_too_small_a_map_is_named(folder: Path) -> None:

@@ -62,7 +62,7 @@ def test_features(seed: int, metric: Any) -> None:
         distances = 1 - unit[0] @ unit[1].T
     else:
         distances = np.linalg.norm(query[:, None] - gallery[None], axis=2)
-    agree(evaluate_ranking(query, gallery, *labels, metric=metric), distances, labels)  # type: ignore[arg-type]
+    agree(evaluate_ranking(query, gallery, *labels, metric=metric), distances, labels)
 
 
 def arrays(*values: list[int]) -> Labels:

@@ -48,7 +48,7 @@ def test_records_are_renamed_and_shown_by_the_present_overrides(cache: Path, tmp
     (tmp_path / "table1.yaml").write_text((EXPERIMENTS / "table1.yaml").read_text())
     results = tmp_path / "results"
     results.mkdir()
-    rest = {
+    rest: dict[str, Any] = {
         "data": None,
         "parameters": 1,
         "duration_s": 1.0,

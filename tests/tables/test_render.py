@@ -129,6 +129,6 @@ def test_queries_that_did_not_count_are_told(filled: Callable[[str], Filled]) ->
         for result in results:
             result["data"] = {"name": "market1501", "query": {"images": 40, "counted": counted}}  # type: ignore[index]
         for format in ("text", "md"):
-            assert f"data market1501{said}, network" in render(whole, format)  # type: ignore[arg-type]
+            assert f"data market1501{said}, network" in render(whole, format)
         runs = json.loads(render(whole, "json"))["rows"][1]["cells"][1]["runs"]
         assert [run.get("queries_counted") for run in runs] == [[30, 40] if said else None] * 3

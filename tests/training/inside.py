@@ -37,7 +37,8 @@ def make(folder: Path, *overrides: str, small: list[str] = SMALL, at: At | None 
 
 
 def disturb(patched: pytest.MonkeyPatch, at: At) -> None:
-    after, done = Monitor.on_train_batch_end, []
+    after = Monitor.on_train_batch_end
+    done: list[bool] = []
 
     def hook(self: Monitor, trainer: Any, module: Any, outputs: Any, of: Any, number: int) -> None:
         after(self, trainer, module, outputs, of, number)

@@ -27,7 +27,7 @@ def arrange(moment: str) -> None:
 
     def counted(self: Any, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         if saved and moment == "writing":
-            checkpoints.torch.save = half
+            checkpoints.torch.save = half  # type: ignore[assignment]
         save(self, checkpoint, path, storage_options)
         saved.append(path)
         if moment == "saved":
@@ -45,7 +45,7 @@ def arrange(moment: str) -> None:
             kill()
 
     checkpoints.AtomicCheckpointIO.save_checkpoint = counted  # type: ignore[method-assign]
-    checkpoints.EpochCheckpoint.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]
+    checkpoints.EpochCheckpoint.on_train_batch_end = on_train_batch_end  # type: ignore[assignment, method-assign]
 
 
 if __name__ == "__main__":

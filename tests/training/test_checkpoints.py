@@ -44,7 +44,7 @@ def fit(folder: Path, toy: Toy, **options: Any) -> None:
         callbacks=[StopWhenDiverged(50), EpochCheckpoint(folder, minutes=options.get("minutes", 0.0))],
         plugins=[AtomicCheckpointIO()],
     )
-    trainer.fit(toy, DataLoader([torch.ones(3)] * 2, batch_size=1))  # type: ignore[arg-type]
+    trainer.fit(toy, DataLoader([torch.ones(3)] * 2, batch_size=1))
 
 
 @pytest.mark.parametrize("fault", ["loss", "parameter"])

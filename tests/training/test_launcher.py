@@ -231,7 +231,7 @@ def test_a_sweeper_finds_its_folder(conf: Path) -> None:
 
 def _busy_for(monkeypatch: pytest.MonkeyPatch, looks: int, then: Callable[[Run], object]) -> None:
     """Have another process work on what attention=rga_s is, for some looks at it; it leaves with `then`."""
-    seen = []
+    seen: list[Run] = []
 
     def busy(run: Run) -> bool:
         if run.config["attention"]["after"] and len(seen) <= looks:

@@ -45,10 +45,10 @@ class Data(pl.LightningDataModule):
         ]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.batches(), batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(self.batches(), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.batches()[:2], batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(self.batches()[:2], batch_size=None)
 
 
 def task() -> Classification:

@@ -1,6 +1,7 @@
 """Memory format and compilation change how a network runs, not what it computes or how its parameters are called."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_the_same_numbers(channels_last: bool, compile: bool, monkeypatch: pytes
 @pytest.mark.parametrize(("switch", "gpu", "cpu"), [("auto", True, False), (True, True, True), (False, False, False)])
 def test_auto_is_for_gpus(monkeypatch: pytest.MonkeyPatch, switch: Switch, gpu: bool, cpu: bool) -> None:
     for device, expected in ((torch.device("cuda"), gpu), (CPU, cpu)):
-        calls = []
+        calls: list[dict[str, Any]] = []
         module = network()
         monkeypatch.setattr(module, "compile", lambda calls=calls, **options: calls.append(options))
         monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)

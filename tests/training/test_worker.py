@@ -91,7 +91,7 @@ def test_a_plan_is_frozen(plan: Plan, conf: Path, tmp_path: Path) -> None:
 def test_a_damaged_plan(plan: Plan, tmp_path: Path, change: object, message: str) -> None:
     path = tmp_path / "plan.jsonl"
     write_plan(plan, path)
-    path.write_text("\n".join(change(path.read_text().splitlines())))  # type: ignore[operator]
+    path.write_text("\n".join(change(path.read_text().splitlines())))
     with pytest.raises(ConfigError, match=message):
         read_plan(path)
 
@@ -133,7 +133,7 @@ def test_a_run_that_another_makes_is_waited_for(plan: Plan, conf: Path, capfd: p
         held.__exit__(None, None, None)
 
     assert work(plan, Path("plan.jsonl"), conf=conf, pause=pause) == []
-    assert busy.result()["metrics"]["rank1"] == 0.125  # type: ignore[index]
+    assert busy.result()["metrics"]["rank1"] == 0.125
     assert "waiting for run 3 (" in capfd.readouterr().err
 
 
@@ -142,7 +142,7 @@ def test_a_run_that_is_given_up_is_taken_over(plan: Plan, conf: Path) -> None:
     held = busy.lock()  # as `rga train` holds it
     held.__enter__()
     assert work(plan, Path("plan.jsonl"), conf=conf, pause=lambda: held.__exit__(None, None, None) and None) == []
-    assert busy.result()["metrics"]["rank1"] == 0.5  # type: ignore[index]
+    assert busy.result()["metrics"]["rank1"] == 0.5
 
 
 @pytest.mark.parametrize("busy", [Busy.skip, Busy.fail])

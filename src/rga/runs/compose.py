@@ -122,7 +122,7 @@ def _compose_and_exit(share: Iterable[Iterable[str]], conf: str | Path) -> NoRet
 
 
 def _compose(overrides: list[str], conf: Path, config_dir: Path | None = None) -> Composition:
-    import yaml  # type: ignore[import-untyped]
+    import yaml
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException

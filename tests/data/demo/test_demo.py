@@ -105,7 +105,7 @@ def test_a_link_and_an_earlier_version(tmp_path: Path) -> None:
     root = writers.write_market1501(tmp_path / "set", **SMALL)
     (tmp_path / "elsewhere").mkdir()
     (root / "mine").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="were not drawn, or have changed since: mine"):
+    with pytest.raises(DataError, match="files that are not of it, or have changed since: mine"):
         writers.write_market1501(root, **(SMALL | {"identities": 4}))
     (root / "mine").unlink()
     marker = json.loads((root / MARKER).read_text())

@@ -195,7 +195,7 @@ def test_demo_data(drawn: Path, tmp_path: Path) -> None:
     assert loadmat(again / LISTS.format("labeled"))["filelist"].shape[1] == 1
     for kind in KINDS:
         assert check(f"cuhk03_{kind}", again).ok
-        split = cuhk03.read(again, kind)  # type: ignore[arg-type]
+        split = cuhk03.read(again, kind)
         assert (len(identities(split.train)), len(identities(split.query))) == (4, 3)
         for query in split.query:
             assert any(query.identity == s.identity and query.camera != s.camera for s in split.gallery)
@@ -223,9 +223,9 @@ def test_the_classic_protocol(root: Path) -> None:
     with pytest.raises(DataError, match=r"no split 20 .* has 0 to 19"):
         cuhk03.read(root, "detected", "classic", 20)
     with pytest.raises(DataError, match="new or classic, not 'old'"):
-        cuhk03.read(root, "detected", "old")  # type: ignore[arg-type]
+        cuhk03.read(root, "detected", "old")
     with pytest.raises(DataError, match="labeled or detected, not 'both'"):
-        cuhk03.read(root, "both")  # type: ignore[arg-type]
+        cuhk03.read(root, "both")
     (root / RAW).unlink()
     with pytest.raises(DataError, match=r"splits are in cuhk-03\.mat, and there is no"):
         cuhk03.read(root, "detected", "classic")

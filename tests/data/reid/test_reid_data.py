@@ -28,9 +28,9 @@ def data(root: Path, rank: int = 0, world: int = 1, **options: Any) -> ReIDData:
 
 
 def batches(module: ReIDData, epoch: int = 0, test: bool = False) -> list[dict[str, torch.Tensor]]:
-    loader = module.test_dataloader() if test else module.train_dataloader()
+    loader: Any = module.test_dataloader() if test else module.train_dataloader()
     if not test:
-        loader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        loader.sampler.set_epoch(epoch)
     return [module.on_after_batch_transfer(batch, 0) for batch in loader]
 
 
@@ -68,7 +68,7 @@ def test_labels_belong_to_the_images(market: Path) -> None:
     stored = module.augment(
         torch.from_numpy(module._train.store[range(len(split.train))]),
         module.augment.draw(len(split.train), torch.Generator()),
-    )  # type: ignore[union-attr]
+    )
     for batch in batches(module):
         for image, label in zip(batch["image"], batch["label"], strict=True):
             index = int((stored - image).abs().mean((1, 2, 3)).argmin())
