@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hydra.utils import get_object
 
+from rga.data.module import DataModule
 from rga.paths import CONF
 from rga.runs.defaults import DEFAULTS
 from rga.runs.identity import _BLIND_DATA, public_name
@@ -30,9 +31,10 @@ def plain(value: Any) -> Any:
 
 
 def defaults(target: str) -> dict[str, Any]:
-    """Of the keyword arguments that a config can give; those of a task's base class among them."""
+    """Of the keyword arguments that a config can give, those of a task's or a data module's base class among them."""
     component = get_object(target)
-    functions = [component, Task.__init__] if target.startswith("rga.tasks.") else [component]
+    bases = [base for base in (Task, DataModule) if base in getattr(component, "__mro__", ())]
+    functions = [component, *(base.__init__ for base in bases)]
     return {
         name: plain(parameter.default)
         for function in functions

@@ -2,7 +2,7 @@
 
 import codecs
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +55,42 @@ def places(root: str | Path, folders: Iterable[str]) -> list[Path]:
     """Where a data set may lie: at `root`, in one of `folders` in it, or so in torchreid's `reid-data` in it."""
     tops = (Path(root).expanduser(), Path(root).expanduser() / "reid-data")
     return [top / folder for top in tops for folder in ("", *folders)]
+
+
+def locate(
+    root: str | Path,
+    title: str,
+    inside: Sequence[str],
+    needed: Sequence[str],
+    *,
+    training: Sequence[str] = (),
+    source: str = "",
+) -> Path:
+    """The folder of a data set, of the `places` where it may lie.
+
+    Args:
+        root: where to look.
+        title: the data set's, for messages.
+        inside: the names that its folder may have in `root`.
+        needed: what is in it, files and folders, all of them.
+        training: of these, what may be missing together: it is the training split, which a test does not need.
+        source: what to download, where it is said.
+
+    Raises:
+        DataError: some or all are missing.
+    """
+    source = source and f"; {source}"
+    for folder in places(root, inside):
+        missing = [name for name in needed if not (folder / name).exists()]
+        if missing in ([], list(training)):
+            return folder
+        if len(missing) < len(needed):
+            raise DataError(f"half of {title}: {folder} lacks {', '.join(missing)}{source}")
+    root = Path(root).expanduser()
+    raise DataError(
+        f"no {title} in {root.absolute()}: expected {', '.join(needed)} there, or in {' or '.join(inside)} below it"
+        f"{'' if root.is_dir() else ' (the folder does not exist)'}{source}"
+    )
 
 
 def _walk(folder: str, below: str, inside: tuple[str, ...]) -> Iterator[tuple[str, bool]]:

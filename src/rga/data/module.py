@@ -26,7 +26,7 @@ class DataModule(LightningDataModule):
         root: the data set's folder.
         demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
         demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
-        seed: of all that is drawn.
+        seed: of all that is drawn: batches, augmentation.
         name: the data set's, for the header of a table.
 
     Attributes:
@@ -41,10 +41,10 @@ class DataModule(LightningDataModule):
         self,
         reader: Callable[[Path], Any],
         root: str | Path,
-        demo: Mapping[str, Any] | None,
-        demo_writer: Callable[..., Any] | None,
-        seed: int,
-        name: str,
+        demo: Mapping[str, Any] | None = None,
+        demo_writer: Callable[..., Any] | None = None,
+        seed: int = 0,
+        name: str = "",
     ) -> None:
         super().__init__()
         if demo is not None and demo_writer is None:

@@ -96,7 +96,7 @@ def test_the_parent_folder_will_do(root: Path, folder: str) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"bounding_box_train, query and bounding_box_test.*does not exist"):
+    with pytest.raises(DataError, match=r"bounding_box_train, query, bounding_box_test.*does not exist"):
         market1501.read(tmp_path / "nowhere")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from rga.data import archive, audit
 from rga.data.base import ImageSplit, LabelledImages
-from rga.data.listing import read_lines
+from rga.data.listing import locate, read_lines
 from rga.data.marker import recorded
 from rga.errors import DataError
 
@@ -70,20 +70,8 @@ class Cifar:
 
     def locate(self, root: str | Path) -> Path:
         """The folder with the files: `root` itself or `folder` in it."""
-        root = Path(root).expanduser()
         files = (*self.train, self.test, self.names)
-        for folder in (root, root / self.folder):
-            missing = [name for name in files if not (folder / name).is_file()]
-            if not missing:
-                return folder
-            if len(missing) < len(files):
-                raise DataError(
-                    f"half of {self.title}: {folder} lacks {', '.join(missing)}; unpack the archive ({self.url}) again"
-                )
-        raise DataError(
-            f"no {self.title} in {root.absolute()}: expected {', '.join(files)} there, or in {self.folder} below it"
-            f"{'' if root.is_dir() else ' (the folder does not exist)'}; this is the binary version, {self.url}"
-        )
+        return locate(root, self.title, [self.folder], files, source=f"unpack the binary version, {self.url}")
 
     def download(self, root: str | Path) -> None:
         """Download the set to `root`/`folder`, unless some of it lies there, or in `root`, already.

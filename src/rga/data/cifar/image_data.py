@@ -1,7 +1,7 @@
 """The data module of image classification, for sets that fit into the device's memory as they are."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,7 @@ class ImageData(DataModule):
         pad: width of the margin that crops may show, in pixels; 0: no crops.
         mirror: probability of the mirror image.
         download: fetches the set to a root that lacks it, such as `CIFAR10.download`; None: never.
-        demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
-        demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
-        seed: of all that is drawn.
-        name: the data set's, for the header of a table.
+        source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
 
     Attributes:
         num_classes: classes that have a name (after `setup`).
@@ -65,12 +62,9 @@ class ImageData(DataModule):
         pad: int = 4,
         mirror: float = 0.5,
         download: Callable[[Path], Any] | None = None,
-        demo: Mapping[str, Any] | None = None,
-        demo_writer: Callable[..., Any] | None = None,
-        seed: int = 0,
-        name: str = "",
+        **source: Any,
     ) -> None:
-        super().__init__(reader, root, demo, demo_writer, seed, name)
+        super().__init__(reader, root, **source)
         if batch < 1 or test_batch < 1:
             raise ValueError(f"a batch has at least one image, got batch={batch}, test_batch={test_batch}")
         height, width = size

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rga.data import audit
 from rga.data.base import Sample, Split, identities, shorten
-from rga.data.listing import listing, places
+from rga.data.listing import listing, locate
 from rga.errors import DataError
 
 TRAIN, QUERY, GALLERY = PARTS = ("bounding_box_train", "query", "bounding_box_test")
@@ -40,18 +40,7 @@ class Boxes:
 
     def locate(self, root: str | Path) -> Path:
         """The folder with the splits: `root` itself or one of `folders` in it. The training split may be missing."""
-        for folder in places(root, self.folders):
-            missing = [name for name in PARTS if not (folder / name).is_dir()]
-            if missing in ([], [TRAIN]):
-                return folder
-            if len(missing) < len(PARTS):
-                raise DataError(f"half of {self.title}: {folder} lacks {', '.join(missing)}")
-        root = Path(root).expanduser()
-        raise DataError(
-            f"no {self.title} in {root.absolute()}: expected the folders {TRAIN}, {QUERY} and {GALLERY} there, "
-            f"or in {' or '.join(self.folders)} below it"
-            f"{'' if root.is_dir() else ' (the folder does not exist)'}{self.missing and f'; {self.missing}'}"
-        )
+        return locate(root, self.title, self.folders, PARTS, training=[TRAIN], source=self.missing)
 
     def scan(self, root: str | Path) -> "Scan":
         """The images of each split, in the order of their names.

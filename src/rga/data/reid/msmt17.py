@@ -24,7 +24,7 @@ from typing import NamedTuple
 from rga.data import audit
 from rga.data.base import Sample, Split, shorten
 from rga.data.decoding import SUFFIXES
-from rga.data.listing import left_out, listing, places, read_lines
+from rga.data.listing import left_out, listing, locate, places, read_lines
 from rga.errors import DataError
 
 LISTS = TRAIN, VAL, QUERY, GALLERY = "list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"
@@ -97,27 +97,23 @@ class MSMT17:
 
         The training split may be missing, that is its folder and both its lists.
         """
-        wanted = (self.train, TRAIN, VAL, self.test, QUERY, GALLERY)
-        other = V2 if self is V1 else V1
-        for folder in places(root, [self.title, f"msmt17/{self.title}"]):
-            missing = [name for name in wanted if not (folder / name).exists()]
-            if not missing or (missing == [self.train, TRAIN, VAL] and not (folder / other.train).is_dir()):
-                return folder
-            if self.train in missing and (folder / other.train).is_dir():
-                raise DataError(
-                    f"{folder} holds {other.title} (the folder {other.train}), not {self.title} ({self.train}): "
-                    f"this is data={other.name}"
-                )
-            if len(missing) < len(wanted):
-                raise DataError(f"half of {self.title}: {folder} lacks {', '.join(missing)}")
-        root = Path(root).expanduser()
-        hint = "" if root.is_dir() else " (the folder does not exist)"
-        if (root / other.title).is_dir():
-            hint = f" (it holds {other.title}, which is data={other.name})"
-        raise DataError(
-            f"no {self.title} in {root.absolute()}: expected {', '.join(wanted)} there, "
-            f"or in {self.title} below it{hint}"
-        )
+        training = [self.train, TRAIN, VAL]
+        try:
+            return locate(root, self.title, self.inside, [*training, self.test, QUERY, GALLERY], training=training)
+        except DataError:
+            other = V2 if self is V1 else V1
+            for folder in places(root, other.inside):
+                if (folder / other.train).is_dir():
+                    raise DataError(
+                        f"{folder} holds {other.title} (the folder {other.train}), not {self.title} ({self.train}): "
+                        f"this is data={other.name}"
+                    ) from None
+            raise
+
+    @property
+    def inside(self) -> list[str]:
+        """The names that its folder may have below a root."""
+        return [self.title, f"msmt17/{self.title}"]
 
     def _samples(self, pictures: Path, *lists: Path) -> list[Sample]:
         """The images that the lists name, in the order of their names."""

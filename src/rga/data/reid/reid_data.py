@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,7 @@ class ReIDData(DataModule):
         augment: the augmentation; None: images are resized and normalised.
         cache: the folder for decoded images of a set too large for memory; None: memory, whatever the size.
         memory: bytes of decoded images that every process may hold in memory.
-        demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
-        demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
-        seed: of the batches and the augmentation.
-        name: the data set's, for the header of a table.
+        source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
 
     Attributes:
         num_classes: identities in the training split (after `setup`).
@@ -68,12 +65,9 @@ class ReIDData(DataModule):
         augment: ReIDAugment | None = None,
         cache: str | Path | None = None,
         memory: int = 2 << 30,
-        demo: Mapping[str, Any] | None = None,
-        demo_writer: Callable[..., Any] | None = None,
-        seed: int = 0,
-        name: str = "",
+        **source: Any,
     ) -> None:
-        super().__init__(reader, root, demo, demo_writer, seed, name)
+        super().__init__(reader, root, **source)
         height, width = size
         self.size = (int(height), int(width))
         if augment is not None and augment.size != self.size:

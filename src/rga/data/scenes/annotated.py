@@ -1,6 +1,6 @@
 """What all sets of images with a label for each pixel share: finding, pairing, decoding and checking their files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +16,6 @@ from rga.errors import DataError
 Pixels = NDArray[np.uint8]
 
 _EXACT = ("BMP", "DIB", "PNG", "PPM", "TGA", "TIFF")  # what is written is what is read
-
-
-def locate(root: str | Path, title: str, inside: Sequence[str], needed: Sequence[str], source: str) -> Path:
-    """The folder with the folders `needed`: `root` itself or one of `inside` in it.
-
-    Args:
-        root: where to look.
-        title: the data set's.
-        inside: the names that its folder may have.
-        needed: the folders in it, all of them.
-        source: what to download.
-
-    Raises:
-        DataError: some or all are missing.
-    """
-    root = Path(root).expanduser()
-    for folder in (root, *(root / name for name in inside)):
-        missing = [name for name in needed if not (folder / name).is_dir()]
-        if not missing:
-            return folder
-        if len(missing) < len(needed):
-            raise DataError(f"half of {title}: {folder} lacks {', '.join(missing)}; {source}")
-    raise DataError(
-        f"no {title} in {root.absolute()}: expected the folders {', '.join(needed)} there, or in "
-        f"{' or '.join(inside)} below it{'' if root.is_dir() else ' (the folder does not exist)'}; {source}"
-    )
 
 
 def pair(folder: Path, images: Iterable[tuple[str, Path]], labels: Iterable[tuple[str, Path]]) -> list[Scene]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from rga.data import audit
 from rga.data.base import IGNORED, UNKNOWN, Scene, SceneSplit, shorten
-from rga.data.listing import listing
+from rga.data.listing import listing, locate
 from rga.data.scenes import annotated
 from rga.errors import DataError
 
@@ -50,7 +50,7 @@ def read(root: str | Path) -> SceneSplit:
     Raises:
         DataError: a split or the partner of a file is missing.
     """
-    folder = locate(root)
+    folder = _folder(root)
     lookup = np.full(256, UNKNOWN, np.uint8)
     lookup[: len(CLASSES)] = range(len(CLASSES))
     lookup[[len(CLASSES), 255]] = IGNORED
@@ -68,13 +68,13 @@ def read(root: str | Path) -> SceneSplit:
 
 def check(root: str | Path, name: str = NAME) -> audit.Report:
     """What `rga data check` says; sets in this layout with another name are not compared with the published counts."""
-    return annotated.check(read(root), locate(root), Path(root), name, PUBLISHED if name == NAME else {})
+    return annotated.check(read(root), _folder(root), Path(root), name, PUBLISHED if name == NAME else {})
 
 
-def locate(root: str | Path) -> Path:
+def _folder(root: str | Path) -> Path:
     """The folder with the splits and their labels: `root` itself or one of `FOLDERS` in it."""
     needed = [f"{part}{kind}" for kind in ("", ANNOTATED) for part in PARTS if part != "test"]
-    return annotated.locate(root, "CamVid", FOLDERS, needed, SOURCE)
+    return locate(root, "CamVid", FOLDERS, needed, source=SOURCE)
 
 
 def label_ids() -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 from rga.data import audit
 from rga.data.base import IGNORED, UNKNOWN, Scene, SceneSplit
 from rga.data.decoding import SUFFIXES
-from rga.data.listing import listing
+from rga.data.listing import listing, locate
 from rga.data.scenes import annotated
 from rga.errors import DataError
 
@@ -71,7 +71,7 @@ def read(root: str | Path) -> SceneSplit:
     Raises:
         DataError: a split or the partner of a file is missing.
     """
-    folder = locate(root)
+    folder = _folder(root)
     lookup, mistake = np.full(256, UNKNOWN, np.uint8), None
     ending = _labels(folder)
     if ending == LABEL:
@@ -93,13 +93,13 @@ def read(root: str | Path) -> SceneSplit:
 
 def check(root: str | Path, name: str = NAME) -> audit.Report:
     """What `rga data check` says; sets in this layout with another name are not compared with the published counts."""
-    return annotated.check(read(root), locate(root), Path(root), name, PUBLISHED if name == NAME else {})
+    return annotated.check(read(root), _folder(root), Path(root), name, PUBLISHED if name == NAME else {})
 
 
-def locate(root: str | Path) -> Path:
+def _folder(root: str | Path) -> Path:
     """The folder with `leftImg8bit` and `gtFine`: `root` itself or one of `FOLDERS` in it."""
     needed = [f"{kind}/{part}" for kind in (IMAGES, LABELS) for part in PARTS]
-    return annotated.locate(root, "Cityscapes", FOLDERS, needed, SOURCE)
+    return locate(root, "Cityscapes", FOLDERS, needed, source=SOURCE)
 
 
 def label_ids() -> list[int]:

@@ -1,6 +1,6 @@
 """The data module of scene segmentation, for every data set that has a reader."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,7 @@ class SceneData(DataModule):
         test: the splits to test on, in this order.
         class_weights: in the training loss, in the order of the labels; None: all classes count alike.
         workers: processes that decode images, and cut windows out of them.
-        demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
-        demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
-        seed: of all that is drawn.
-        name: the data set's, for the header of a table.
+        source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
 
     Attributes:
         num_classes: classes that count (after `setup`).
@@ -69,12 +66,9 @@ class SceneData(DataModule):
         test: Sequence[str] = ("val", "train"),
         class_weights: Sequence[float] | None = None,
         workers: int = 2,
-        demo: Mapping[str, Any] | None = None,
-        demo_writer: Callable[..., Any] | None = None,
-        seed: int = 0,
-        name: str = "",
+        **source: Any,
     ) -> None:
-        super().__init__(reader, root, demo, demo_writer, seed, name)
+        super().__init__(reader, root, **source)
         if batch < 1 or steps < 1:
             raise ValueError(f"an epoch has at least one step with one image, got batch={batch}, steps={steps}")
         self.windows = Windows(size, scales, mirror)
