@@ -6,7 +6,7 @@ import lightning
 import torch
 from omegaconf import OmegaConf
 
-from rga.network import build, make
+from rga.network import build, component
 from rga.runs import Run
 from rga.runs.compose import compose
 from rga.training.checkpoints import LAST, AtomicCheckpointIO
@@ -42,13 +42,13 @@ def write_run(
     node = OmegaConf.create(config)
     torch.manual_seed(0)
     network, channels = build(node.backbone, node.attention, node.data.size)
-    task = make(node.task, network=network, channels=channels, optimizer=None, schedule=None)
+    task = component(node.task, network=network, channels=channels, optimizer=None, schedule=None)
     task.complete({"classifier.weight": torch.empty(classes, channels)}, tuple(node.data.size))
     task.to(dtype)
     with torch.no_grad():
         for _ in range(8):  # statistics that fit: else all images have nearly one feature
             task.train()(torch.randn(8, 3, *node.data.size))
-    make(node.data).write_demo()
+    component(node.data).write_demo()
     run = Run(config["paths"]["runs"], config)
     checkpoint = {"state_dict": task.state_dict(), "epoch": 59, "pytorch-lightning_version": lightning.__version__}
     AtomicCheckpointIO().save_checkpoint(checkpoint, run.folder / LAST)

@@ -42,7 +42,7 @@ def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Seque
     return network, shape[0]
 
 
-def make(node: Mapping[str, Any], **parts: Any) -> Any:
+def component(node: Mapping[str, Any], **parts: Any) -> Any:
     """Instantiate a config's node; ConfigError, with the cause alone, where an argument of it is refused."""
     try:
         return instantiate(node, **parts)

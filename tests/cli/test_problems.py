@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import rga.training
 from rga.cli.app import main
-from rga.cli.problems import take_debug, told
+from rga.cli.problems import message_of, take_debug
 from rga.errors import ConfigError, DataError
 from rga.files import atomic_file
 from rga.inference.figure3 import spread
@@ -60,7 +60,7 @@ def throw(error: BaseException) -> None:
     ],
 )  # fmt: skip
 def test_what_is_told(error: BaseException, said: list[str]) -> None:
-    text = told(caught(throw, error))
+    text = message_of(caught(throw, error))
     assert text is not None
     assert "\n" not in text
     for words in said:
@@ -81,7 +81,7 @@ def test_what_is_told(error: BaseException, said: list[str]) -> None:
     ],
 )
 def test_mistakes_of_ours_are_not_told_away(error: BaseException) -> None:
-    assert told(caught(throw, error)) is None
+    assert message_of(caught(throw, error)) is None
 
 
 def test_a_mistake_while_an_error_is_handled_is_no_less_one() -> None:
@@ -91,14 +91,14 @@ def test_a_mistake_while_an_error_is_handled_is_no_less_one() -> None:
         except ConfigError:
             _ = 1 / 0
 
-    assert told(caught(handle)) is None
+    assert message_of(caught(handle)) is None
 
 
 def test_what_rga_raises_is_for_people() -> None:
     """A ValueError of the package, about the user's data or options; not one that Python raises within it."""
-    assert told(caught(BatchHardTriplet(0.3), torch.randn(4, 2), torch.tensor([1, 2, 3, 4]))) is not None
-    assert told(caught(time_limit, "x")) is not None
-    assert told(caught(spread, [Path("a")], "two")) is None
+    assert message_of(caught(BatchHardTriplet(0.3), torch.randn(4, 2), torch.tensor([1, 2, 3, 4]))) is not None
+    assert message_of(caught(time_limit, "x")) is not None
+    assert message_of(caught(spread, [Path("a")], "two")) is None
 
 
 class Images(Dataset[int]):
@@ -110,15 +110,15 @@ class Images(Dataset[int]):
 
 
 def test_an_error_in_a_process_that_decodes_is_the_error() -> None:
-    assert told(caught(list, DataLoader(Images(), num_workers=1))) == "a.jpg does not decode"
+    assert message_of(caught(list, DataLoader(Images(), num_workers=1))) == "a.jpg does not decode"
 
 
 def test_a_component_that_cannot_be_built() -> None:
-    text = told(caught(instantiate, {"_target_": "rga.attention.Nothing"}))
+    text = message_of(caught(instantiate, {"_target_": "rga.attention.Nothing"}))
     assert text is not None
     assert "rga.attention.Nothing" in text
     assert "\n" not in text
-    assert told(caught(instantiate, {"_target_": "operator.truediv", "_args_": [1, 0]})) is None
+    assert message_of(caught(instantiate, {"_target_": "operator.truediv", "_args_": [1, 0]})) is None
 
 
 @pytest.mark.parametrize("content", [torch.zeros(1000), torch.zeros(10_000_000)], ids=["small", "large"])
@@ -134,7 +134,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: t
             target.flush()
 
     monkeypatch.setattr(torch, "save", full)
-    text = told(caught(AtomicCheckpointIO().save_checkpoint, {"state_dict": content}, path))
+    text = message_of(caught(AtomicCheckpointIO().save_checkpoint, {"state_dict": content}, path))
     assert text is not None
     assert "no space is left on the disk" in text
     assert str(path) in text
@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         with atomic_file(tmp_path / "file" / "run" / "result.json") as file:
             file.write(b"")
 
-    text = told(caught(write))
+    text = message_of(caught(write))
     assert text is not None
     assert str(tmp_path / "file") in text
 
@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint(tmp_path: Path, content: Any) -> None:
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    text = told(caught(AtomicCheckpointIO().load_checkpoint, path))
+    text = message_of(caught(AtomicCheckpointIO().load_checkpoint, path))
     assert text is not None
     assert str(path) in text
     assert "the run begins anew" in text
@@ -214,7 +214,7 @@ def test_values_that_make_sense(cache: Path, overrides: list[str]) -> None:
 @pytest.mark.parametrize("device", ["gpu", "cuda"])
 def test_a_gpu_that_is_not_there(cache: Path, tmp_path: Path, device: str) -> None:
     config = compose(["scale=demo", f"paths.runs={tmp_path}", f"trainer.accelerator={device}"])
-    text = told(caught(train, OmegaConf.create(config)))
+    text = message_of(caught(train, OmegaConf.create(config)))
     assert text is not None
     assert "accelerator" in text or "gpu" in text.lower()
     assert "\n" not in text

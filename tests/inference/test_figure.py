@@ -20,7 +20,7 @@ from rga.inference.sheet import kind
 from rga.inference.trained import load as load_trained
 from rga.network import build
 from rga.runs.compose import compose
-from rga.tables import Filled, fill, load
+from rga.tables import FilledTable, fill, load
 from rga.tasks import ReID
 from untrained import SMALL, write_run
 
@@ -42,7 +42,7 @@ def paths(folder: Path) -> list[str]:
     return [f"paths.runs={folder / 'runs'}", f"paths.data={folder / 'data'}"]
 
 
-def drawn(folder: Path, *overrides: str) -> tuple[Filled, str]:
+def drawn(folder: Path, *overrides: str) -> tuple[FilledTable, str]:
     """The figure with the runs of the folder, and the name of its attention."""
     table, rest, attention = choose(load("3", kind="figure"), [*ASKED, *paths(folder), *overrides])
     return fill(table, rest, counted="here"), attention

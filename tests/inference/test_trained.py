@@ -25,7 +25,7 @@ from rga.data.reid import market1501
 from rga.errors import ConfigError
 from rga.inference.evaluation import evaluate, text
 from rga.inference.trained import load
-from rga.network import make
+from rga.network import component
 from rga.runs.inputs import Inputs, InputsError
 from rga.tasks import ReID, Segmentation
 from untrained import CIFAR, SMALL, write_run
@@ -84,7 +84,7 @@ def test_a_run_is_tested_on_the_data_it_was_made_of(tmp_path: Path, cache: Path)
     write_market1501(tmp_path / "here", identities=3, test_identities=5, images=2, distractors=3, junk=1)
     (tmp_path / "here" / "demo.json").unlink()
     run = write_run(tmp_path, *own, "data.demo=null", f"data.root={tmp_path / 'here'}")
-    Inputs(make(load(run).config.data).index(), None).write(run)
+    Inputs(component(load(run).config.data).index(), None).write(run)
     expected = evaluate(load(run))["metrics"]
 
     there = tmp_path / "there"

@@ -9,13 +9,13 @@ import pytest
 from rga.errors import ConfigError
 from rga.runs import RESULT, Run
 from rga.runs.inputs import InputsError
-from rga.tables import Cell, Filled, load
+from rga.tables import Cell, FilledTable, load
 from rga.tables import fill as fill_table
 from rga.tables.render import render, sources
 
 TABLE = load("7", Path(__file__).parent)
 Recorder = Callable[..., Run]
-Fill = Callable[..., Filled]
+Fill = Callable[..., FilledTable]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def fill(runs: Path, small_conf: Path) -> Fill:
     return lambda *overrides: fill_table(TABLE, overrides, small_conf)
 
 
-def cell(filled: Filled, row: str, column: str = "Market1501", metric: str = "rank-1") -> Cell:
+def cell(filled: FilledTable, row: str, column: str = "Market1501", metric: str = "rank-1") -> Cell:
     (found,) = [
         cell
         for line in filled.lines
@@ -192,7 +192,7 @@ def test_the_tables_own_data_set_stays_in_its_column(record: Recorder, fill: Fil
 
 def test_equal_rows_are_one_run(fill: Fill) -> None:
     filled = fill("seed=0")
-    twice = Filled(filled.table, filled.overrides, filled.columns, filled.lines * 2)
+    twice = FilledTable(filled.table, filled.overrides, filled.columns, filled.lines * 2)
     assert len(twice.missing()) == 3
 
 

@@ -16,7 +16,7 @@ from typing import get_args
 import pytest
 
 from rga.runs import RESULT, Run
-from rga.tables import Filled, fill, load
+from rga.tables import FilledTable, fill, load
 from rga.tables.filled import canonical
 from rga.tables.recorded import record_of, write_records
 from rga.tables.render import Format, render
@@ -29,13 +29,13 @@ CASES = {"paper": [], "demo": ["scale=demo"], "holdout": HOLDOUT, "recorded": HO
 
 
 @pytest.fixture
-def filled(record: Callable[..., Run], small_conf: Path, tmp_path: Path) -> Callable[[str], Filled]:
+def filled(record: Callable[..., Run], small_conf: Path, tmp_path: Path) -> Callable[[str], FilledTable]:
     """Table 7 with made-up runs: the baseline with three seeds, RGA-S with one, RGA-C with none.
 
     In the case `recorded` all but the baseline's first two are recorded, and so is a run that is of no row.
     """
 
-    def make(case: str) -> Filled:
+    def make(case: str) -> FilledTable:
         asked = CASES[case]
         runs = [
             record(*asked, "attention=none", f"seed={seed}", rank1=rank1, map=rank1 - 0.21)
@@ -57,7 +57,7 @@ def filled(record: Callable[..., Run], small_conf: Path, tmp_path: Path) -> Call
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("format", get_args(Format))
-def test_prints_as_before(filled: Callable[[str], Filled], case: str, format: Format) -> None:
+def test_prints_as_before(filled: Callable[[str], FilledTable], case: str, format: Format) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the stale record, in csv and json
         printed = render(filled(case), format) + "\n"
@@ -68,7 +68,7 @@ def test_prints_as_before(filled: Callable[[str], Filled], case: str, format: Fo
     assert printed == golden.read_text(encoding="utf-8")
 
 
-def test_json_is_what_other_scripts_rely_on(filled: Callable[[str], Filled]) -> None:
+def test_json_is_what_other_scripts_rely_on(filled: Callable[[str], FilledTable]) -> None:
     table = json.loads(render(filled("paper"), "json"))
     assert table.keys() == {"table", "rows"}
     assert table["table"] == 7
@@ -88,7 +88,7 @@ def test_json_is_what_other_scripts_rely_on(filled: Callable[[str], Filled]) -> 
 
 
 @pytest.mark.parametrize("format", get_args(Format))
-def test_demo_is_labelled_in_every_format(filled: Callable[[str], Filled], format: Format) -> None:
+def test_demo_is_labelled_in_every_format(filled: Callable[[str], FilledTable], format: Format) -> None:
     printed = render(filled("demo"), format)
     assert "demo" in printed
     if format in ("text", "md", "latex"):
@@ -104,7 +104,7 @@ def test_demo_is_labelled_in_every_format(filled: Callable[[str], Filled], forma
         assert {line["delta"] for line in lines} == {""}
 
 
-def test_a_table_that_somebody_sent_is_shown_and_not_obeyed(filled: Callable[[str], Filled]) -> None:
+def test_a_table_that_somebody_sent_is_shown_and_not_obeyed(filled: Callable[[str], FilledTable]) -> None:
     made = filled("paper")
     first = replace(made.lines[0].row, name="=HYPERLINK(1)\x1b[2J", group="@<script>\nx")
     title = "\\input{/etc/passwd} <img src=x> `x` $x$\x1b]0;x\x07"
@@ -122,7 +122,7 @@ def test_a_table_that_somebody_sent_is_shown_and_not_obeyed(filled: Callable[[st
     assert all("<script>" not in line for line in printed["md"].splitlines())
 
 
-def test_queries_that_did_not_count_are_told(filled: Callable[[str], Filled]) -> None:
+def test_queries_that_did_not_count_are_told(filled: Callable[[str], FilledTable]) -> None:
     whole = filled("paper")
     results = [result for entry in whole.entries for result in entry.results]
     for counted, said in ((40, ""), (30, " (30 of 40 queries counted)")):

@@ -19,7 +19,7 @@ from rga.errors import ConfigError
 from rga.runs import Run, find_results, fingerprint
 from rga.runs.identity import VERSION
 from rga.runs.inputs import InputsError
-from rga.tables import Filled, Table, fill, load
+from rga.tables import FilledTable, Table, fill, load
 from rga.tables.missing import run_missing
 from rga.tables.recorded import read_records, record_of, results, thinned
 from rga.tables.recording import record as record_words
@@ -47,7 +47,7 @@ def take(table: Table, conf: Path, *overrides: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def figures(filled: Filled) -> dict[tuple[str, str], list[tuple[int, float, bool]]]:
+def figures(filled: FilledTable) -> dict[tuple[str, str], list[tuple[int, float, bool]]]:
     """Seed, figure and whether it is recorded, of every cell with runs."""
     return {
         (line.row.name, f"{cell.column.name} {cell.metric}"): [

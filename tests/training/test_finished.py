@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from rga.data.demo.writers import write_cifar10, write_cityscapes, write_market1501
 from rga.errors import ConfigError, DataError
-from rga.network import make
+from rga.network import component
 from rga.runs import Run, fingerprint
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs, InputsError
@@ -79,7 +79,7 @@ def test_other_data_under_the_same_name(finished: Path) -> None:
 
 def unfinished(config: dict[str, Any]) -> Path:
     """The folder of a run that has a checkpoint and what it was made of, and no result."""
-    data, folder = make(config["data"]), Run(config["paths"]["runs"], config).folder
+    data, folder = component(config["data"]), Run(config["paths"]["runs"], config).folder
     data.prepare_data()
     Inputs.of(config, data.index()).write(folder)
     (folder / LAST).touch()
@@ -141,7 +141,7 @@ def test_synthetic_data_are_not_trained_on_as_real_ones(
     assert not list(tmp_path.rglob("last.ckpt"))
     (drawn / "demo.json").rename(tmp_path / "demo.json")  # one above the root is of another set
     if small is not CIFAR:  # whose reader takes other numbers of images from a synthetic set alone
-        assert not make(config["data"]).synthetic
+        assert not component(config["data"]).synthetic
 
 
 @pytest.mark.parametrize("demo", [True, False])

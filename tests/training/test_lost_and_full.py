@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from rga.cli.problems import told
+from rga.cli.problems import message_of
 from rga.errors import ConfigError
 from training.command import what_counts
 from training.inside import At, make
@@ -39,7 +39,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="unexpected pos") as raised:
         make(folder / "full", at=At(1, 0, lambda: patched.setattr(torch, "save", half)))
     (last,) = (folder / "full").glob("*/*/last.ckpt")
-    line = told(raised.value)
+    line = message_of(raised.value)
     assert line is not None
     assert str(last) in line
     assert "the same command resumes" in line

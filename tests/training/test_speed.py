@@ -9,7 +9,7 @@ from torch import nn
 
 from rga.attention import RGASC
 from rga.plugin import plug
-from rga.training.speed import Switch, tune
+from rga.training.speed import Switch, speed_up
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def gradients(module: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_the_same_numbers(channels_last: bool, compile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, tuned = network(), network()
     monkeypatch.setattr(nn.Module, "compile", lambda self, **_: None)  # what compiles is PyTorch's own; see below
-    tune(tuned, CPU, channels_last=channels_last, compile=compile)
+    speed_up(tuned, CPU, channels_last=channels_last, compile=compile)
     x = torch.randn(4, 3, 8, 6)
     assert tuned.state_dict().keys() == plain.state_dict().keys()
     expected, found = gradients(plain, x), gradients(tuned, x)
@@ -49,7 +49,7 @@ def test_auto_is_for_gpus(monkeypatch: pytest.MonkeyPatch, switch: Switch, gpu: 
         module = network()
         monkeypatch.setattr(module, "compile", lambda calls=calls, **options: calls.append(options))
         monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
-        tune(module, device, channels_last=switch, compile=switch)
+        speed_up(module, device, channels_last=switch, compile=switch)
         assert len(calls) == expected
         weight = module.get_submodule("last").weight
         assert weight.is_contiguous(memory_format=torch.channels_last) == expected

@@ -13,7 +13,7 @@ from rga.bench.options import about
 from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs.compose import compose
-from rga.tables.filled import Filled
+from rga.tables.filled import FilledTable
 from rga.tables.render import Format, render
 from rga.tables.zoo import BARE
 
@@ -29,7 +29,7 @@ _Figures = Mapping[str, Mapping[str, Any]]  # of each row
 
 
 def cost_table(
-    filled: Filled,
+    filled: FilledTable,
     format: Format = "text",
     *,
     device: str = "cpu",
@@ -104,7 +104,7 @@ def _figures(cost: Cost, bare: Cost) -> dict[str, Any]:
     }
 
 
-def _with_costs(filled: Filled, setting: Mapping[str, Any], figures: _Figures) -> Filled:
+def _with_costs(filled: FilledTable, setting: Mapping[str, Any], figures: _Figures) -> FilledTable:
     """The costs are what the table tells of a row besides its results; a problem is the row's note."""
 
     def texts(cost: Mapping[str, Any]) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def _source(setting: Mapping[str, Any]) -> str:
     )
 
 
-def _json(filled: Filled, setting: Mapping[str, Any], figures: _Figures) -> str:
+def _json(filled: FilledTable, setting: Mapping[str, Any], figures: _Figures) -> str:
     table = json.loads(render(filled, "json"))
     rows = [{**row, "cost": figures[row["name"]]} for row in table["rows"]]
     return json.dumps({"table": table["table"], "setting": setting, "rows": rows}, indent=2, ensure_ascii=False)

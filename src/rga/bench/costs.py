@@ -15,9 +15,9 @@ from rga.bench.memory import saved_bytes
 from rga.bench.options import autocast
 from rga.bench.timing import interleaved
 from rga.errors import ConfigError
-from rga.network import build, make
+from rga.network import build, component
 from rga.tasks import Segmentation
-from rga.training.speed import tune
+from rga.training.speed import speed_up
 
 DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16"}  # Lightning's names -> those of the benches
 CLASSES = 19  # of a segmentation network: Cityscapes'
@@ -70,7 +70,7 @@ def costs(
             with autocast(device, dtype):
                 fewer, more = (saved_bytes(network.train(), images[:count].clone()) for count in _FEW)
             cost = replace(cost, saved_bytes=more - fewer)
-            tune(network, images.device, trainer["channels_last"], trainer["compile"] is True)
+            speed_up(network, images.device, trainer["channels_last"], trainer["compile"] is True)
             this = _Timed(network, *_calls(network, images[:batch], dtype))
             bare = bare or this
             cost = replace(cost, forward=_relative(this, bare, rounds, training=False))
@@ -92,7 +92,7 @@ def network_of(config: Mapping[str, Any]) -> nn.Module:
     network, channels = build(backbone, config["attention"], size)
     if not issubclass(get_class(config["task"]["_target_"]), Segmentation):
         return network
-    task: Segmentation = make(config["task"], network=network, channels=channels, optimizer=None, schedule=None)
+    task: Segmentation = component(config["task"], network=network, channels=channels, optimizer=None, schedule=None)
     task.build((size[0], size[1]), torch.zeros(CLASSES, 3, dtype=torch.uint8))
     assert task.segmenter is not None
     return task.segmenter

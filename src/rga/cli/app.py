@@ -16,10 +16,10 @@ from typer.core import TyperGroup
 
 from rga.cli import plain_warnings, plan_commands, say, weights_commands
 from rga.cli.data_commands import app as data
-from rga.cli.problems import debugging, take_debug, tell, told
+from rga.cli.problems import debugging, message_of, print_message, take_debug
 
 if TYPE_CHECKING:
-    from rga.tables import Filled, Table
+    from rga.tables import FilledTable, Table
     from rga.tables.filled import Counted
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     except Exception as error:
         if debugging():
             raise
-        tell(error)
+        print_message(error)
         sys.exit(1)
 
 
@@ -162,11 +162,11 @@ def _task(argv: list[str]) -> Any:
             with _argv(argv):
                 return loop.run(config)
         except Exception as error:
-            text = told(error)
+            text = message_of(error)
             if text is None or debugging():
                 raise
             if HydraConfig.get().mode == RunMode.RUN:  # Hydra would say before it which overrides failed
-                tell(error)
+                print_message(error)
                 raise SystemExit(1) from error
             raise CompactHydraException(f"rga: {text}") from error  # of one job of a sweep
 
@@ -254,12 +254,12 @@ def cost(
     _exit_with(failures)
 
 
-def _say_commands(filled: "Filled", format: Format) -> None:
+def _say_commands(filled: "FilledTable", format: Format) -> None:
     missing = [entry.command for _, _, entry in filled.missing()]
     say("\n".join(["", *(missing or ["every cell that can be run has its runs"])]), err=format != Format.text)
 
 
-def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "all") -> tuple["Filled", list[str]]:
+def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "all") -> tuple["FilledTable", list[str]]:
     """A table or a figure with its runs, those that were missing made first if asked to; and what failed."""
     from rga.tables import fill
     from rga.tables.filled import is_hydra

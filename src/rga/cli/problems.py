@@ -44,7 +44,7 @@ _SAID = {
 }
 
 
-def told(error: BaseException) -> str | None:
+def message_of(error: BaseException) -> str | None:
     """What to tell the user; None of a mistake of ours, for which there is the traceback."""
     for cause in _chain(error, contexts=True):
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -132,9 +132,9 @@ def take_debug(argv: list[str]) -> list[str]:
     return [word for word in argv[:end] if word != "--debug"] + argv[end:]
 
 
-def tell(error: BaseException) -> None:
+def print_message(error: BaseException) -> None:
     """Print what an error is, on stderr."""
-    text = told(error)
+    text = message_of(error)
     if text is None:
         traceback.print_exception(error)
         text = "this is a mistake in rga, not in what was asked for: please report it with the lines above"

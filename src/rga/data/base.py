@@ -120,11 +120,11 @@ def cameras(samples: Iterable[Sample]) -> list[int]:
 
 def in_words(counts: Mapping[str, int]) -> str:
     """The counts of a split, such as `40 images, 9 identities`; and how many queries counted, where not all did."""
-    told = {what: f"{count:,} {what}" for what, count in counts.items() if what != "counted"}
+    words = {what: f"{count:,} {what}" for what, count in counts.items() if what != "counted"}
     counted = counts.get("counted")
     if counted is not None and counted != counts["images"]:
-        told["images"] += f" ({counted:,} counted, the others have no match in another camera)"
-    return ", ".join(told.values())
+        words["images"] += f" ({counted:,} counted, the others have no match in another camera)"
+    return ", ".join(words.values())
 
 
 def shorten(names: list[str], most: int = 5) -> str:

@@ -11,11 +11,11 @@ from rga.data import marker
 from rga.data.base import in_words
 from rga.errors import ConfigError
 from rga.inference.trained import Trained
-from rga.network import make
+from rga.network import component
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs
 from rga.training.monitor import quiet
-from rga.training.speed import tune
+from rga.training.speed import speed_up
 
 
 def evaluate(trained: Trained) -> dict[str, Any]:
@@ -45,8 +45,8 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     )
     if trained.recorded_root:
         _write_nothing_elsewhere(config)
-    tune(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
-    data = make(config.data)
+    speed_up(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
+    data = component(config.data)
     if trained.own_data:
         data.write_demo()
         Inputs(data.index(), None).check(trained.weights.parent, to_train=False)
@@ -94,7 +94,7 @@ def text(report: dict[str, Any]) -> str:
         *([f"options    {', '.join(f'{key}={value}' for key, value in options.items())}"] if options else []),
         f"data       {name} in {report['root']}",
     ]
-    for part, said in data.items():
-        lines.append(f"           {part}: {in_words(said) if isinstance(said, dict) else said}")
+    for part, counts in data.items():
+        lines.append(f"           {part}: {in_words(counts) if isinstance(counts, dict) else counts}")
     width = max(map(len, report["metrics"]))
     return "\n".join([*lines, "", *(f"{key:{width}}  {100 * x:6.2f} %" for key, x in report["metrics"].items())])

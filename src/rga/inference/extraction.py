@@ -148,8 +148,8 @@ def _parts(
 def _merge(parts: Mapping[Path, Sequence[str]], out: Path, metadata: dict[str, str], channels: int) -> None:
     """Put the parts together, one at a time: together they may be larger than the memory."""
     names: list[str] = []
-    for part, asked in parts.items():
-        names += _names_of(part, asked, channels)
+    for part, wanted in parts.items():
+        names += _names_of(part, wanted, channels)
     done = set(names)
     skipped = [name for part in parts.values() for name in part if name not in done]
     metadata = metadata | ({"skipped": json.dumps(skipped)} if skipped else {})
@@ -164,7 +164,7 @@ def _merge(parts: Mapping[Path, Sequence[str]], out: Path, metadata: dict[str, s
             target.write(load_file(part)["features"].numpy().tobytes())
 
 
-def _names_of(part: Path, asked: Sequence[str], channels: int) -> list[str]:
+def _names_of(part: Path, wanted: Sequence[str], channels: int) -> list[str]:
     """The images of a part that were read; it may be of a folder that somebody has sent."""
     with safe_open(part, "pt") as file:
         metadata, features = file.metadata(), file.get_tensor("features")
@@ -172,7 +172,7 @@ def _names_of(part: Path, asked: Sequence[str], channels: int) -> list[str]:
         names = json.loads(metadata["names"])
     except (KeyError, ValueError, RecursionError):
         names = None
-    if not _are_names(names) or not set(names) <= set(asked):
+    if not _are_names(names) or not set(names) <= set(wanted):
         raise DataError(f"{part} is damaged: it does not name its images; remove it")
     _expect_shape(part, features, (len(names), channels))
     return list(names)

@@ -27,9 +27,9 @@ from rga.inference import attention_maps
 from rga.inference.features import expect_outside, find
 from rga.inference.sheet import Heat, Profile, draw, kind
 from rga.inference.trained import load
-from rga.network import build, make
+from rga.network import build, component
 from rga.runs.compose import compose
-from rga.tables import Entry, Filled, Row, Table
+from rga.tables import Entry, FilledTable, Row, Table
 from rga.tasks import ReID
 
 
@@ -58,12 +58,12 @@ def choose(table: Table, overrides: Sequence[str]) -> tuple[Table, list[str], st
         ConfigError: the baseline, or several at once.
     """
     mine = "attention="
-    asked = [line.removeprefix(mine) for line in overrides if line.startswith(mine)]
+    names = [line.removeprefix(mine) for line in overrides if line.startswith(mine)]
     rest = [line for line in overrides if not line.startswith(mine)]
     (own,) = (line for line in table.rows[-1].overrides or () if line.startswith(mine))
-    if not asked:
+    if not names:
         return table, rest, own.removeprefix(mine)
-    name = asked[-1]
+    name = names[-1]
     if name == "none" or "," in name:
         raise ConfigError(f"{mine}{name}: {table.label} shows one attention beside the baseline, such as {mine}cbam")
     if f"{mine}{name}" == own:
@@ -73,7 +73,7 @@ def choose(table: Table, overrides: Sequence[str]) -> tuple[Table, list[str], st
     return replace(table, title=title, rows=(*table.rows[:-1], row)), rest, name
 
 
-def check(filled: Filled, shown: Shown) -> None:
+def check(filled: FilledTable, shown: Shown) -> None:
     """Stop before any training where the attention has nothing to show.
 
     Raises:
@@ -88,7 +88,7 @@ def check(filled: Filled, shown: Shown) -> None:
     _weights(network.eval(), config, torch.zeros(1, 3, *config.data.size), shown)
 
 
-def figure(filled: Filled, out: Path, shown: Shown, folder: Path | None = None, count: int = 8) -> list[str]:
+def figure(filled: FilledTable, out: Path, shown: Shown, folder: Path | None = None, count: int = 8) -> list[str]:
     """Draw a figure's rows below the images.
 
     Args:
@@ -118,19 +118,21 @@ def figure(filled: Filled, out: Path, shown: Shown, folder: Path | None = None, 
         )
     config = OmegaConf.create(compose(entries[0].overrides))
     size = (config.data.size[0], config.data.size[1])
-    paths = spread(_queries(make(config.data)) if folder is None else [folder / name for name in find(folder)], count)
+    paths = spread(
+        _queries(component(config.data)) if folder is None else [folder / name for name in find(folder)], count
+    )
     pixels = np.stack([decoding.load(path, size) for path in paths])
     images = Normalize()(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     setting = f"data {entries[0].setting.data}, network {entries[0].setting.network}, {entries[0].setting.budget}"
-    said = [setting + "; synthetic images, no result" * entries[0].setting.synthetic]
+    captions = [setting + "; synthetic images, no result" * entries[0].setting.synthetic]
     rows: list[Heat | Profile] = []
     for line, entry in zip(filled.lines, entries, strict=True):
-        heat, told = _gradcam(line.row.name, entry, images)
-        rows, said = [*rows, heat], [*said, told]
-    attention, told = _attention(filled.lines[-1].row.name, entries[-1], images, shown)
-    rows, said = [*rows, attention], [*said, told]
-    draw(pixels, rows, said, out)
-    return said
+        heat, caption = _gradcam(line.row.name, entry, images)
+        rows, captions = [*rows, heat], [*captions, caption]
+    attention, caption = _attention(filled.lines[-1].row.name, entries[-1], images, shown)
+    rows, captions = [*rows, attention], [*captions, caption]
+    draw(pixels, rows, captions, out)
+    return captions
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
@@ -146,9 +148,9 @@ def _gradcam(name: str, entry: Entry, images: Tensor) -> tuple[Heat, str]:
     maps = attention_maps.gradcam(task, images.to(task.device), layer)
     rank1 = f"rank-1 {100 * entry.results[0]['metrics']['rank1']:.1f} %"
     where = "the last map" if stage is None else f"{stage}, as the last map is smaller than {_least()}"
-    said = f"(a) {name}: Grad-CAM of {where}; run {run}, {rank1}"
+    caption = f"(a) {name}: Grad-CAM of {where}; run {run}, {rank1}"
     label = f"(a) Grad-CAM\n{name}\n{rank1}" + ("" if stage is None else f"\nstage {stage.number}")
-    return Heat(label, maps, (0.0, 1.0), "of each image's largest"), said
+    return Heat(label, maps, (0.0, 1.0), "of each image's largest"), caption
 
 
 def _attention(name: str, entry: Entry, images: Tensor, shown: Shown) -> tuple[Heat | Profile, str]:
@@ -156,14 +158,14 @@ def _attention(name: str, entry: Entry, images: Tensor, shown: Shown) -> tuple[H
     stage, weights = _weights(task.backbone, config, images.to(task.device), shown)
     # The stage that the paper shows needs no reason.
     smaller = shown.stage is None and stage.number < len(config.backbone.stages)
-    said = f"after {stage}{f', the last one with at least {_least()}' * smaller}"
+    where = f"after {stage}{f', the last one with at least {_least()}' * smaller}"
     low, high = float(weights.min()), float(weights.max())
     values = f"values {low:.3f} to {high:.3f}"
     if shown.channels:
-        said = f"{name}: gates of the {weights.shape[1]} channels {said}; {values}"
-        return Profile(f"channel gates\n{name}\nstage {stage.number}", weights), said
-    said = f"(b) {name}: spatial attention mask {said}; gate {values}, one scale for all images"
-    return Heat(f"(b) mask\n{name}\nstage {stage.number}", weights, (low, high), "gate"), said
+        caption = f"{name}: gates of the {weights.shape[1]} channels {where}; {values}"
+        return Profile(f"channel gates\n{name}\nstage {stage.number}", weights), caption
+    caption = f"(b) {name}: spatial attention mask {where}; gate {values}, one scale for all images"
+    return Heat(f"(b) mask\n{name}\nstage {stage.number}", weights, (low, high), "gate"), caption
 
 
 def _weights(
@@ -175,7 +177,7 @@ def _weights(
     return stage, find_weights(network, images, stage, shown.attention)
 
 
-def _entries(filled: Filled) -> list[Entry]:
+def _entries(filled: FilledTable) -> list[Entry]:
     """One for each row."""
     return [next(cell.entry for cell in line.cells if cell.entry) for line in filled.lines]
 

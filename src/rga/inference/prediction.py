@@ -19,7 +19,7 @@ from rga.inference.extraction import writing
 from rga.inference.features import digest, expect_outside, find
 from rga.inference.trained import Trained, load
 from rga.tasks import Segmentation
-from rga.training.speed import tune
+from rga.training.speed import speed_up
 
 MADE = ".rga-predict.json"  # in the folder of the results: of what they are
 
@@ -69,7 +69,7 @@ def predict(
     task = trained.task
     assert isinstance(task, Segmentation)
     fabric = _fabric(trained, device)
-    tune(task, fabric.device, trained.config.trainer.channels_last, compile=False)
+    speed_up(task, fabric.device, trained.config.trainer.channels_last, compile=False)
     numbers = _label_ids(trained, len(task.colours)) if ids else None
     _claim(out, results, {
         "weights": digest(task),
@@ -126,9 +126,9 @@ def _claim(out: Path, results: dict[Path, Path], made: dict[str, Any]) -> None:
         before = None
     there = [result for result in results if result.exists()]
     if there and before != made:
-        told = before if isinstance(before, dict) else {}
-        differ = " and ".join(key for key in made if told.get(key) != made[key])
-        how = f"was made with other {differ}" if told else f"{out} does not say of what it was made"
+        earlier = before if isinstance(before, dict) else {}
+        differ = " and ".join(key for key in made if earlier.get(key) != made[key])
+        how = f"was made with other {differ}" if earlier else f"{out} does not say of what it was made"
         raise DataError(f"{there[0]} is there already, and {how}: name another folder")
     if before != made:
         with writing(out / MADE) as file:

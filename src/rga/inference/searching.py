@@ -61,8 +61,8 @@ class Ranking:
     junk: int = 0
 
     def __str__(self) -> str:
-        said = {True: "right", False: "wrong", None: ""}
-        rows = [f"{rank:4}  {m.score:7.4f}  {said[m.right]:5}  {m.name}" for rank, m in enumerate(self.matches, 1)]
+        verdict = {True: "right", False: "wrong", None: ""}
+        rows = [f"{rank:4}  {m.score:7.4f}  {verdict[m.right]:5}  {m.name}" for rank, m in enumerate(self.matches, 1)]
         left = [f"{self.same_camera} of the same person by the same camera"] if self.same_camera else []
         left += [f"{self.junk} of junk"] if self.junk else []
         return "\n".join([self.name, *rows, *([f"      left out: {', '.join(left)}"] if left else [])])
@@ -92,14 +92,14 @@ def search(extractor: Extractor, gallery: Path, query: Path, top: int = 10, out:
             expect_outside(out, searched)
     known = extracted or _features(extractor, gallery, find(gallery))
     folder, names = (query.parent, [query.name]) if query.is_file() else (query, find(query))
-    asked = _features(extractor, folder, names)
+    queries = _features(extractor, folder, names)
     paths = [known.folder / name for name in known.names]
     shown = [_person(name) for name in known.names]
     seen = Counter(shown)
     junk = sum(person is not None and person[0] == _JUNK for person in shown)
     places = {path.resolve() for path in paths}
     rankings = []
-    for name, order, scores in _ranked(asked, known):
+    for name, order, scores in _ranked(queries, known):
         path, person = folder / name, _person(name)
         if person is not None and person[0] <= 0:
             person = None  # a distractor or junk: nobody
@@ -162,14 +162,14 @@ def _features(extractor: Extractor, folder: Path, names: list[str]) -> Features:
     return Features(torch.stack(list(watched(rows, "extracting", len(paths)))), names, folder)
 
 
-def _ranked(asked: Features, known: Features) -> Iterator[tuple[str, list[int], list[float]]]:
+def _ranked(queries: Features, known: Features) -> Iterator[tuple[str, list[int], list[float]]]:
     """The name of each query, the gallery's places, best first, and the scores of these places as they are."""
     gallery = F.normalize(known.features)
-    for start in range(0, len(asked.names), _CHUNK):
+    for start in range(0, len(queries.names), _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        scores = F.normalize(asked.features[chunk]) @ gallery.T
+        scores = F.normalize(queries.features[chunk]) @ gallery.T
         orders = scores.argsort(dim=1, descending=True, stable=True)
-        for name, order, row in zip(asked.names[chunk], orders, scores, strict=True):
+        for name, order, row in zip(queries.names[chunk], orders, scores, strict=True):
             yield name, order.tolist(), row.tolist()
 
 

@@ -48,27 +48,27 @@ def kind(out: Path) -> str:
     return found
 
 
-def draw(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], said: Sequence[str], out: Path) -> None:
+def draw(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], captions: Sequence[str], out: Path) -> None:
     """Write the images (n, H, W, 3), and below them each row.
 
     Args:
-        said: below the figure, and in the file's metadata.
+        captions: below the figure, and in the file's metadata.
     """
     import matplotlib as mpl
 
     with mpl.rc_context({**mpl.rcParamsDefault, "svg.hashsalt": "rga", "font.size": 8, "text.parse_math": False}):
-        sheet = compose(images, rows, said)
-        note: dict[str, Any] = {_NOTE[kind(out)]: "; ".join(said)}
+        sheet = compose(images, rows, captions)
+        note: dict[str, Any] = {_NOTE[kind(out)]: "; ".join(captions)}
         with writing(out) as target:
             sheet.savefig(target, format=kind(out), dpi=200, metadata=note)
 
 
-def compose(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], said: Sequence[str]) -> Any:
+def compose(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], captions: Sequence[str]) -> Any:
     """The sheet as matplotlib's figure."""
     from matplotlib.figure import Figure
 
     height, lines = _WIDTH * images.shape[1] / images.shape[2], len(rows) + 1
-    columns = max(len(images), 4)  # room for what is said
+    columns = max(len(images), 4)  # room for the captions
     sheet = Figure(figsize=(1.06 * _WIDTH * columns + 1.9, height * lines + 0.5), layout="constrained")
     grid = sheet.add_gridspec(lines, columns + 1, width_ratios=[1.0] * columns + [0.1])  # colour bars at the right
     for place, row in enumerate([Heat("image", np.empty((0, 1, 1), np.float32), (0, 1), ""), *rows]):
@@ -85,8 +85,8 @@ def compose(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], said: Seq
         if drawn:
             sheet.colorbar(drawn[0], cax=sheet.add_subplot(grid[place, columns]), label=row.unit)
     letters = int(sheet.get_figwidth() / 0.038)  # of 5 points, in a line
-    lines_said = [line for sentence in said for line in textwrap.wrap(sentence, letters)]
-    sheet.supxlabel("\n".join(lines_said), fontsize=5, x=0.02, ha="left")
+    caption_lines = [line for sentence in captions for line in textwrap.wrap(sentence, letters)]
+    sheet.supxlabel("\n".join(caption_lines), fontsize=5, x=0.02, ha="left")
     return sheet
 
 

@@ -20,7 +20,7 @@ from rga.backbones.weights import fill, read_checkpoint, state_dict_of
 from rga.data.base import shorten
 from rga.errors import ConfigError
 from rga.interop import load_reference_model
-from rga.network import build, make
+from rga.network import build, component
 from rga.paths import CONF
 from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
@@ -143,7 +143,7 @@ def _build(config: DictConfig) -> Task:
             node.weights = None  # the checkpoint has them
     network, channels = build(config.backbone, config.attention, config.data.size)
     try:
-        task: Task = make(config.task, network=network, channels=channels, optimizer=None, schedule=None)
+        task: Task = component(config.task, network=network, channels=channels, optimizer=None, schedule=None)
     except ConfigError as error:
         raise ConfigError(f"task {config.task._target_.rpartition('.')[2]}: {error}") from error
     return task
@@ -162,10 +162,10 @@ def _fill(task: Task, state: dict[str, Tensor], config: DictConfig, file: Path, 
         else:
             fill(task.state_dict(), state)
     except (ValueError, KeyError) as error:
-        told = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError(
             f"{file} is of another network than backbone={config.backbone.name} with "
-            f"attention.after={list(config.attention.after)}, data.size={list(config.data.size)}: {told}\n"
+            f"attention.after={list(config.attention.after)}, data.size={list(config.data.size)}: {reason}\n"
             f"{_hint(state, file)}"
         ) from error
 

@@ -73,13 +73,13 @@ def _rerank(distances: "_Distances", k1: int, k2: int, weight: float) -> Iterato
         near = neighbours[:, :k2].numpy().ravel()
         share = np.full(len(near), 1 / width, sets.dtype)
         sets = csr_array((share, near, np.arange(0, len(near) + 1, width)), shape=(count, count)) @ sets
-    asked, by_member = sets[:queries], sets[queries:].tocsc()
+    query_sets, by_member = sets[:queries], sets[queries:].tocsc()
     del sets
     for part in torch.arange(queries).split(distances.chunk):
         chunk = distances(part)[:, queries:] / largest[part, None].to(distances.device)
         jaccard = torch.empty(chunk.shape, dtype=chunk.dtype)
         for row, index in zip(jaccard, part.tolist(), strict=True):
-            row[:] = torch.from_numpy(_jaccard(asked, by_member, index))
+            row[:] = torch.from_numpy(_jaccard(query_sets, by_member, index))
         yield chunk.mul_(weight).add_(jaccard.to(chunk.device), alpha=1 - weight)
 
 
@@ -120,8 +120,8 @@ class _Distances:
     def __getitem__(self, rows: Tensor) -> Tensor:
         """(R, D) the features of some images."""
         last = len(self.queries) - 1
-        asked, stored = self.queries[rows.clamp(max=last)], self.images[(rows - last - 1).clamp(min=0)]
-        return torch.where((rows <= last)[:, None], asked, stored)
+        queries, images = self.queries[rows.clamp(max=last)], self.images[(rows - last - 1).clamp(min=0)]
+        return torch.where((rows <= last)[:, None], queries, images)
 
     def between(self, first: Tensor, second: Tensor) -> Tensor:
         """(P,) distances of pairs of images."""
@@ -178,19 +178,19 @@ def _reciprocal(near: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _jaccard(asked: csr_array, by_member: csc_array, query: int) -> NDArray[np.floating[Any]]:
+def _jaccard(query_sets: csr_array, by_member: csc_array, query: int) -> NDArray[np.floating[Any]]:
     """(N,) the Jaccard distances of the set of one query and that of each gallery image.
 
     Args:
-        asked: the queries' sets as rows, (Q, n).
+        query_sets: the queries' sets as rows, (Q, n).
         by_member: the gallery's sets, (N, n), by columns: which of them an image is a member of.
     """
-    own = slice(asked.indptr[query], asked.indptr[query + 1])
-    parts = [slice(*by_member.indptr[member : member + 2]) for member in asked.indices[own]]
+    own = slice(query_sets.indptr[query], query_sets.indptr[query + 1])
+    parts = [slice(*by_member.indptr[member : member + 2]) for member in query_sets.indices[own]]
     if not parts:
         return np.ones(by_member.shape[0])
     theirs = np.concatenate([by_member.data[part] for part in parts])
     images = np.concatenate([by_member.indices[part] for part in parts])
-    mine = asked.data[own].repeat([part.stop - part.start for part in parts])
+    mine = query_sets.data[own].repeat([part.stop - part.start for part in parts])
     common = np.bincount(images, np.minimum(mine, theirs), by_member.shape[0])
     return 1 - common / (2 - common)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rga.tables.filled import Filled
+from rga.tables.filled import FilledTable
 from rga.tables.spec import Column
 
 _COLOURS = 10  # matplotlib's own; further rows repeat them with another dash
@@ -22,7 +22,7 @@ class Curve:
     points: tuple[tuple[float, float], ...]  # epoch, value
 
 
-def curves_of(filled: Filled, column: Column) -> dict[str, list[Curve]]:
+def curves_of(filled: FilledTable, column: Column) -> dict[str, list[Curve]]:
     """The curves of a column's runs by title: the training loss, and the metrics where they were validated."""
     found: dict[str, list[Curve]] = {}
     wanted = {"training loss": ("loss", 1.0)}

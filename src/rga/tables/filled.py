@@ -117,7 +117,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledTable:
     """A table with the runs there are. `overrides` are the user's own, `columns` those that are shown.
 
     `stale` are runs that were recorded with these overrides and that no row has any more: they count nowhere.
@@ -149,7 +149,7 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     """The user's overrides, sorted by what they are for, where the configs are, and which runs count."""
 
     data: str | None
@@ -159,7 +159,7 @@ class _Asked:
     counted: Counted
 
 
-def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, counted: Counted = "all") -> Filled:
+def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, counted: Counted = "all") -> FilledTable:
     """Compose every cell's config with the user's overrides and look up its runs.
 
     `data=NAME` shows that data set: in its own column if the table has one, else in a new column without numbers of the
@@ -169,15 +169,15 @@ def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, coun
     Raises:
         ConfigError: an override that names nothing, or one of what the rows themselves vary.
     """
-    asked = _sort(overrides, conf, counted)
-    _refuse_rows_own(table, asked)
-    if asked.data is None:
-        asked = replace(asked, data=_data_of_scale(table, asked))
-    columns = _columns(table, asked.data)
+    request = _sort(overrides, conf, counted)
+    _refuse_rows_own(table, request)
+    if request.data is None:
+        request = replace(request, data=_data_of_scale(table, request))
+    columns = _columns(table, request.data)
     runnable = [table.runnable(row, column) for row in table.rows for column in columns]
-    prepare([(*own, *asked.config) for own in runnable if own is not None], conf=conf)
-    lines = tuple(Line(row, tuple(_cells(table, row, columns, asked))) for row in table.rows)
-    filled = Filled(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
+    prepare([(*own, *request.config) for own in runnable if own is not None], conf=conf)
+    lines = tuple(Line(row, tuple(_cells(table, row, columns, request))) for row in table.rows)
+    filled = FilledTable(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
     return filled if counted == "here" else replace(filled, stale=_stale(filled))
 
 
@@ -196,14 +196,14 @@ def override_key(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~")
 
 
-def _stale(filled: Filled) -> tuple[Record, ...]:
+def _stale(filled: FilledTable) -> tuple[Record, ...]:
     table, names = filled.table, {entry.fingerprint for entry in filled.entries}
-    asked = canonical(filled.overrides)
+    overrides = canonical(filled.overrides)
     here = (record for record in read_records(table.results) if record.table == table.name)
-    return tuple(record for record in here if record.overrides == asked and record.run[0] not in names)
+    return tuple(record for record in here if record.overrides == overrides and record.run[0] not in names)
 
 
-def _sort(overrides: Sequence[str], conf: Path, counted: Counted) -> _Asked:
+def _sort(overrides: Sequence[str], conf: Path, counted: Counted) -> _Request:
     data, seeds, config = None, None, []
     for line in overrides:
         if "=" not in line and not line.startswith("~"):
@@ -214,7 +214,7 @@ def _sort(overrides: Sequence[str], conf: Path, counted: Counted) -> _Asked:
             seeds = _seeds(line)
         elif not is_hydra(line):
             config.append(line)
-    return _Asked(data, seeds, tuple(config), conf, counted)
+    return _Request(data, seeds, tuple(config), conf, counted)
 
 
 def _seeds(line: str) -> tuple[int, ...]:
@@ -231,21 +231,21 @@ def _seeds(line: str) -> tuple[int, ...]:
         raise ConfigError(f"{line}: expected numbers, such as seed=0,1,2 or seed=range(0,3)") from error
 
 
-def _refuse_rows_own(table: Table, asked: _Asked) -> None:
+def _refuse_rows_own(table: Table, request: _Request) -> None:
     varied = {override_key(override) for row in table.rows for override in row.overrides or ()}
-    for override in asked.config:
+    for override in request.config:
         if override_key(override) in varied:
             raise ConfigError(f"{override}: the rows of {table.label} differ by {override_key(override)}")
 
 
-def _data_of_scale(table: Table, asked: _Asked) -> str | None:
+def _data_of_scale(table: Table, request: _Request) -> str | None:
     """The data set that a scale has in place of the paper's, such as small; None where it has the table's own."""
-    scale = [override for override in asked.config if override_key(override) == "scale"]
+    scale = [override for override in request.config if override_key(override) == "scale"]
     rows = [row for row in table.rows if row.overrides is not None]
     if not scale or not rows:
         return None
     own = (*table.overrides, *(rows[0].overrides or ()))
-    paper, here = (compose((*own, *which), conf=asked.conf)["data"]["name"] for which in ((), scale))
+    paper, here = (compose((*own, *which), conf=request.conf)["data"]["name"] for which in ((), scale))
     return None if paper == here else str(here)
 
 
@@ -260,39 +260,39 @@ def _columns(table: Table, data: str | None) -> tuple[Column, ...]:
     return (*papers, Column(data, data, model.metrics, model.overrides, of_the_paper=False))
 
 
-def _cells(table: Table, row: Row, columns: Sequence[Column], asked: _Asked) -> list[Cell]:
+def _cells(table: Table, row: Row, columns: Sequence[Column], request: _Request) -> list[Cell]:
     cells: list[Cell] = []
     for column in columns:
-        entry = _entry(table, row, column, asked)
+        entry = _entry(table, row, column, request)
         for metric in column.metrics:
             paper = row.paper[len(cells)] if column.of_the_paper else None
             cells.append(Cell(column, metric, paper, entry))
     return cells
 
 
-def _entry(table: Table, row: Row, column: Column, asked: _Asked) -> Entry | None:
+def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry | None:
     own = table.runnable(row, column)
     if own is None:
         return None
     try:
-        config = compose((*own, *asked.config), conf=asked.conf)
+        config = compose((*own, *request.config), conf=request.conf)
         setting = Setting.of(config)
         comparable = column.of_the_paper and setting.scale == "paper"
-        if comparable and asked.config:
-            comparable = setting.comparable(Setting.of(compose(own, conf=asked.conf)))
+        if comparable and request.config:
+            comparable = setting.comparable(Setting.of(compose(own, conf=request.conf)))
     except ConfigError as error:
         raise ConfigError(f"{table.label}, {row.name}, {column.name}: {error}") from error
     name = fingerprint(config)
-    here = None if asked.counted == "recorded" else config["paths"]["runs"]
-    found = results(here, name, None if asked.counted == "here" else table.results)
-    if asked.seeds is not None:
-        found = [result for result in found if result["seed"] in asked.seeds]
+    here = None if request.counted == "recorded" else config["paths"]["runs"]
+    found = results(here, name, None if request.counted == "here" else table.results)
+    if request.seeds is not None:
+        found = [result for result in found if result["seed"] in request.seeds]
     if trouble := disagreement(found, here):
         raise InputsError(f"{table.label}, {row.name}, {column.name}: {trouble}")
-    wanted = asked.seeds
+    wanted = request.seeds
     if wanted is None:
         own_seeds = table.main_seeds.get(setting.scale) if row.main else None
         wanted = own_seeds or (() if found else (int(config["seed"]),))
     done = () if config.get("rerun") else {result["seed"] for result in found}
     missing = tuple(seed for seed in wanted if seed not in done)
-    return Entry((*own, *asked.config), name, setting, comparable, tuple(found), missing)
+    return Entry((*own, *request.config), name, setting, comparable, tuple(found), missing)

@@ -8,10 +8,10 @@ from typing import Any
 
 from rga.printing import spreadsheet
 from rga.tables.conditions import Setting
-from rga.tables.filled import Cell, Filled, fewer_queries
+from rga.tables.filled import Cell, FilledTable, fewer_queries
 
 
-def as_csv(filled: Filled) -> str:
+def as_csv(filled: FilledTable) -> str:
     """One line for each cell; the columns from data on say where `ours` comes from."""
     out = io.StringIO()
     names = (
@@ -47,7 +47,7 @@ def as_csv(filled: Filled) -> str:
     return out.getvalue()
 
 
-def as_json(filled: Filled) -> str:
+def as_json(filled: FilledTable) -> str:
     """The form that other people's scripts read; each of `runs` says where its number comes from."""
     name = filled.table.name
     rows = [

@@ -17,10 +17,10 @@ from rga.errors import ConfigError
 from rga.hydra_internals import launcher_context
 from rga.paths import CONF
 from rga.runs.paths_in_overrides import quoted
-from rga.tables.filled import Filled
+from rga.tables.filled import FilledTable
 
 
-def run_missing(filled: Filled, hydra: Sequence[str], task: TaskFunction, conf: Path = CONF) -> list[str]:
+def run_missing(filled: FilledTable, hydra: Sequence[str], task: TaskFunction, conf: Path = CONF) -> list[str]:
     """Launch every missing run of a table once; gives a message for each that failed.
 
     Args:

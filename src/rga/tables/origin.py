@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rga.data.base import in_words
-from rga.tables.filled import Entry, Filled
+from rga.tables.filled import Entry, FilledTable
 from rga.tables.render import markdown_table
 
 _SOFTWARE = ("python", "torch", "torchvision", "lightning")
@@ -29,7 +29,7 @@ def origin(entries: Sequence[Entry]) -> list[str]:
     return [f"{name}: {'; '.join(texts)}" for name, texts in found.items() if any(texts)]
 
 
-def runs(filled: Filled) -> list[str]:
+def runs(filled: FilledTable) -> list[str]:
     """A table of where each row's numbers come from."""
     several = sum(any(cell.n for cell in filled.cells if cell.column == column) for column in filled.columns) > 1
     lines = []

@@ -10,7 +10,7 @@ from rga.files import write_atomically
 from rga.paths import CONF
 from rga.printing import markdown
 from rga.tables.curves import Curve, curves_of, draw
-from rga.tables.filled import Cell, Filled, Line, fill, override_key
+from rga.tables.filled import Cell, FilledTable, Line, fill, override_key
 from rga.tables.origin import origin, runs
 from rga.tables.recorded import read_records
 from rga.tables.render import NO_RUN, footnotes, markdown_rows, notes, sources
@@ -51,7 +51,7 @@ def report(root: Path, conf: Path = CONF) -> list[Path]:
     return list(texts)
 
 
-def recorded_tables(experiments: Path, conf: Path = CONF) -> list[Filled]:
+def recorded_tables(experiments: Path, conf: Path = CONF) -> list[FilledTable]:
     """Every table in every setting in which runs were recorded for it, with the recorded runs only."""
     tables = []
     for table in (load(name, experiments) for name in available(experiments)):
@@ -60,13 +60,13 @@ def recorded_tables(experiments: Path, conf: Path = CONF) -> list[Filled]:
     return tables
 
 
-def page(tables: Sequence[Filled]) -> str:
+def page(tables: Sequence[FilledTable]) -> str:
     """RESULTS.md."""
     sections = ["\n".join(_section(filled)) for filled in tables]
     return "\n".join([_HEAD, *(sections or [_NONE]), ""]).rstrip("\n") + "\n"
 
 
-def with_summary(readme: str, tables: Sequence[Filled]) -> str:
+def with_summary(readme: str, tables: Sequence[FilledTable]) -> str:
     """The README with its table renewed."""
     place = _PLACE.search(readme)
     if place is None:
@@ -75,19 +75,19 @@ def with_summary(readme: str, tables: Sequence[Filled]) -> str:
     return f"{readme[: place.start('rows')]}{rows}{readme[place.end('rows') :]}"
 
 
-def summary(tables: Sequence[Filled]) -> str:
+def summary(tables: Sequence[FilledTable]) -> str:
     """The main rows in Markdown, with the columns that have numbers, and below them what they are of."""
     lines = [""]
     for filled in tables:
         if found := _figures(filled):
             main = [line for line in filled.lines if line.row.main] or filled.lines
             shown = _narrowed(filled, main, found)
-            told = f"{markdown(_heading(filled))}. {markdown(' '.join(sources(shown)))}"
-            lines += [*markdown_rows(shown, mark=""), "", told, ""]
+            caption = f"{markdown(_heading(filled))}. {markdown(' '.join(sources(shown)))}"
+            lines += [*markdown_rows(shown, mark=""), "", caption, ""]
     return "\n".join([*(lines if len(lines) > 1 else ["", _NONE, ""]), ""])
 
 
-def pictures(tables: Sequence[Filled]) -> dict[str, tuple[dict[str, list[Curve]], list[str]]]:
+def pictures(tables: Sequence[FilledTable]) -> dict[str, tuple[dict[str, list[Curve]], list[str]]]:
     """The learning curves by the name of their file: what `draw` is given."""
     found = {}
     for filled in tables:
@@ -97,13 +97,13 @@ def pictures(tables: Sequence[Filled]) -> dict[str, tuple[dict[str, list[Curve]]
     return found
 
 
-def _picture(filled: Filled, column: Column) -> str:
+def _picture(filled: FilledTable, column: Column) -> str:
     parts = [override if "." in override_key(override) else _value(override) for override in filled.overrides]
     own = [] if column.data in parts else [str(column.data)]
     return "-".join(re.sub(r"[^\w.]+", "-", part) for part in (filled.table.stem, *parts, *own)) + ".svg"
 
 
-def _heading(filled: Filled) -> str:
+def _heading(filled: FilledTable) -> str:
     where = ", ".join(override if "." in override_key(override) else _value(override) for override in filled.overrides)
     return filled.table.title + (f" (here: {where})" if where else "")
 
@@ -112,7 +112,7 @@ def _value(override: str) -> str:
     return override.partition("=")[2]
 
 
-def _section(filled: Filled) -> list[str]:
+def _section(filled: FilledTable) -> list[str]:
     lines, found = [f"## {markdown(_heading(filled))}", ""], _figures(filled)
     below = [part for note in footnotes(filled, recorded=False) for part in (markdown(note), "")]
     if not found:
@@ -133,12 +133,12 @@ def _section(filled: Filled) -> list[str]:
     return lines
 
 
-def _figures(filled: Filled) -> set[tuple[str, str]]:
+def _figures(filled: FilledTable) -> set[tuple[str, str]]:
     """The columns and metrics that have any."""
     return {(cell.column.name, cell.metric) for cell in filled.cells if cell.n}
 
 
-def _narrowed(filled: Filled, lines: Iterable[Line], keep: Set[tuple[str, str]]) -> Filled:
+def _narrowed(filled: FilledTable, lines: Iterable[Line], keep: Set[tuple[str, str]]) -> FilledTable:
     """A table with these lines, and of its columns the metrics that are to be kept."""
     narrow = {
         column.name: replace(

@@ -22,7 +22,7 @@ from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import Run
 from rga.runs.compose import compose, prepare
-from rga.tables.filled import Entry, Filled, fill, is_hydra
+from rga.tables.filled import Entry, FilledTable, fill, is_hydra
 from rga.tables.spec import load
 
 VERSION = 1  # of the file
@@ -156,7 +156,7 @@ def composed_all(plan: Plan, conf: Path = CONF) -> dict[str, Run]:
     return {planned.name: composed(planned, conf) for planned in plan.runs}
 
 
-def _entries(filled: Filled) -> list[tuple[str, Entry]]:
+def _entries(filled: FilledTable) -> list[tuple[str, Entry]]:
     """The cells of a table that can be run, once for each row and column."""
     found: dict[str, Entry] = {}
     for line in filled.lines:

@@ -12,7 +12,7 @@ from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
 from rga.runs.compose import compose
 from rga.runs.inputs import InputsError, unlike
-from rga.tables.filled import Filled, canonical, fill, override_key
+from rga.tables.filled import FilledTable, canonical, fill, override_key
 from rga.tables.recorded import Record, read_records, record_of, write_records
 from rga.tables.spec import Table, available, load
 
@@ -75,11 +75,11 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF)
     filled = fill(table, overrides, conf)
     if any(entry.setting.synthetic for entry in filled.entries):
         raise ConfigError("runs on synthetic data are no results: they are not recorded")
-    asked = essential(table, overrides, conf)
+    reduced = essential(table, overrides, conf)
     before = {known.run: known for known in read_records(table.results)}
     new, changed, kept = [], [], {run: known for run, known in before.items() if known.table == table.name}
     for result in _made_here(filled):
-        this = record_of(table.name, asked, result)
+        this = record_of(table.name, reduced, result)
         if this.run in before and before[this.run].table != table.name:
             continue
         if this.run not in kept:
@@ -90,12 +90,12 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF)
         kept[this.run] = this
     for this in (*new, *changed):
         if (commit := this.result["commit"]) is None or commit.endswith("-dirty"):
-            told = "its commit is not known" if commit is None else "it was made with changes that were not committed"
-            warnings.warn(f"run {this.name} is recorded, but {told}", stacklevel=2)
-    path = write_records(table.name, _sorted(kept.values(), asked, filled), table.results)
+            reason = "its commit is not known" if commit is None else "it was made with changes that were not committed"
+            warnings.warn(f"run {this.name} is recorded, but {reason}", stacklevel=2)
+    path = write_records(table.name, _sorted(kept.values(), reduced, filled), table.results)
     names = {entry.fingerprint for entry in filled.entries}
-    stale = tuple(known for known in kept.values() if known.overrides == asked and known.run[0] not in names)
-    return Recorded(table.name, asked, path, tuple(new), tuple(changed), stale)
+    stale = tuple(known for known in kept.values() if known.overrides == reduced and known.run[0] not in names)
+    return Recorded(table.name, reduced, path, tuple(new), tuple(changed), stale)
 
 
 def _expect_same_inputs(before: Record, this: Record, table: Table) -> None:
@@ -132,7 +132,7 @@ def _without_folder(override: str) -> str:
     return f"{key}{equals}{without_places({'backbone': {'weights': value}})['backbone']['weights']}"
 
 
-def _made_here(filled: Filled) -> list[Mapping[str, Any]]:
+def _made_here(filled: FilledTable) -> list[Mapping[str, Any]]:
     found = [result for entry in filled.entries for result in entry.results if "recorded" not in result]
     good = []
     for result in found:
@@ -144,13 +144,13 @@ def _made_here(filled: Filled) -> list[Mapping[str, Any]]:
     return good
 
 
-def _sorted(records: Iterable[Record], asked: tuple[str, ...], filled: Filled) -> list[Record]:
+def _sorted(records: Iterable[Record], reduced: tuple[str, ...], filled: FilledTable) -> list[Record]:
     """By overrides, row and column, seed; what is stale comes last. Those of other overrides keep their order."""
     places = {entry.fingerprint: place for place, entry in enumerate(filled.entries)}
 
     def key(numbered: tuple[int, Record]) -> tuple[tuple[str, ...], int, str, int]:
         number, this = numbered
-        if this.overrides != asked:
+        if this.overrides != reduced:
             return this.overrides, number, "", 0
         return this.overrides, places.get(this.run[0], len(places)), *this.run
 

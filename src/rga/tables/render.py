@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rga.printing import markdown, printable
-from rga.tables.filled import Cell, Entry, Filled, fewer_queries
+from rga.tables.filled import Cell, Entry, FilledTable, fewer_queries
 from rga.tables.formats import as_csv, as_json
 from rga.tables.spec import Column
 
@@ -27,7 +27,7 @@ _CAVEAT = "These compare with each other, NOT with the paper's."
 RECORDED = "\N{DAGGER}"
 
 
-def render(filled: Filled, format: Format) -> str:
+def render(filled: FilledTable, format: Format) -> str:
     """Give the table as a string that ends without a newline; warns of stale records where the format has no notes."""
     if format in ("csv", "json"):
         for note in _stale(filled):
@@ -35,7 +35,7 @@ def render(filled: Filled, format: Format) -> str:
     return _RENDERERS[format](filled).rstrip("\n")
 
 
-def sources(filled: Filled) -> list[str]:
+def sources(filled: FilledTable) -> list[str]:
     """Say where the numbers of our own come from: demo data loudly, and a budget that is not the paper's."""
     lines = []
     groups: dict[tuple[str, str], list[Entry]] = {}
@@ -61,7 +61,7 @@ def _counted(data: str, entries: Iterable[Entry]) -> str:
     return f" ({'; '.join(f'{counted:,} of {images:,}' for counted, images in fewer)} queries counted)" if fewer else ""
 
 
-def _gates(filled: Filled) -> list[str]:
+def _gates(filled: FilledTable) -> list[str]:
     """Say how the gates of the RGA blocks begin: by it short trainings differ more than by anything else."""
     rows: dict[str, list[str]] = {}
     for line in filled.lines:
@@ -73,11 +73,11 @@ def _gates(filled: Filled) -> list[str]:
     return [f"RGA's gates {how} in the rows {'; '.join(names)}" for how, names in rows.items()]
 
 
-def _source(filled: Filled) -> str:
+def _source(filled: FilledTable) -> str:
     return f"source: {filled.table.source}"
 
 
-def notes(filled: Filled) -> list[str]:
+def notes(filled: FilledTable) -> list[str]:
     """What is told above the table."""
     lines = [f"protocol: {filled.table.protocol}"] if filled.table.protocol else []
     lines += [*sources(filled), *_gates(filled)]
@@ -97,27 +97,27 @@ def _spent(entry: Entry) -> str:
     return setting.budget if setting.scale == "paper" else f"scale {setting.scale}, {setting.budget}"
 
 
-def _legend(filled: Filled) -> str:
+def _legend(filled: FilledTable) -> str:
     """What the signs in the cells mean."""
     dashes = any(cell.paper is None for cell in filled.cells if cell.column.of_the_paper)
     no_number = ", or no number in the paper" if dashes else ""
     return f"{NO_RUN} no run yet{no_number}; ± sample standard deviation (seeds)"
 
 
-def footnotes(filled: Filled, recorded: bool = True) -> list[str]:
+def footnotes(filled: FilledTable, recorded: bool = True) -> list[str]:
     """What is told below the table: what the mark of recorded runs means, and which of them are stale."""
     marked = recorded and any(cell.recorded for cell in filled.cells)
     return [*([f"{RECORDED} with runs that are recorded, not made here"] if marked else []), *_stale(filled)]
 
 
-def _stale(filled: Filled) -> list[str]:
+def _stale(filled: FilledTable) -> list[str]:
     """Name what was recorded and is of no row any more."""
     names = ", ".join(record.name for record in filled.stale)
     count = f"{len(filled.stale)} recorded run{' is' if len(filled.stale) == 1 else 's are'}"
     return [f"stale: {count} of no row any more and not shown: {names}"] if names else []
 
 
-def _label(filled: Filled, column: Column) -> str:
+def _label(filled: FilledTable, column: Column) -> str:
     """What to call our numbers in a column: `ours`, or the scale they come from."""
     scales = {cell.entry.setting.scale for cell in filled.cells if cell.column == column and cell.entry}
     return "ours" if scales <= {"paper"} else "/".join(sorted(scales))
@@ -141,7 +141,7 @@ def _delta(cell: Cell, digits: int) -> str:
 _Kind = Literal["paper", "ours", "delta"]
 
 
-def _layout(filled: Filled) -> list[tuple[int, _Kind, tuple[str, str, str]]]:
+def _layout(filled: FilledTable) -> list[tuple[int, _Kind, tuple[str, str, str]]]:
     """The printed columns: the index of the cell, what of it is printed, and the three parts of the heading."""
     layout: list[tuple[int, _Kind, tuple[str, str, str]]] = []
     index = 0
@@ -156,7 +156,7 @@ def _layout(filled: Filled) -> list[tuple[int, _Kind, tuple[str, str, str]]]:
     return layout
 
 
-def _grid(filled: Filled, plus_minus: str = "±", mark: str = RECORDED) -> list[list[str]]:
+def _grid(filled: FilledTable, plus_minus: str = "±", mark: str = RECORDED) -> list[list[str]]:
     """The printed cells, row by row, without the headings. A group is named at its first row, as the paper does."""
     digits = filled.table.digits
     show: dict[_Kind, Callable[[Cell], str]] = {
@@ -177,12 +177,12 @@ def _grid(filled: Filled, plus_minus: str = "±", mark: str = RECORDED) -> list[
     return grid
 
 
-def _names(filled: Filled) -> int:
+def _names(filled: FilledTable) -> int:
     """How many of the printed columns name the row: its group, if the table has groups, and itself."""
     return 1 + filled.table.grouped
 
 
-def _text(filled: Filled) -> str:
+def _text(filled: FilledTable) -> str:
     table = RichTable(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for _ in range(_names(filled)):
         table.add_column("", no_wrap=True)
@@ -205,14 +205,14 @@ def _text(filled: Filled) -> str:
     )
 
 
-def _markdown(filled: Filled) -> str:
+def _markdown(filled: FilledTable) -> str:
     head = f"**{markdown(filled.table.title)}** ({markdown(filled.table.source)})"
     lines = [head, "", *(f"- {markdown(note)}" for note in notes(filled))]
     below = "  \n".join([_legend(filled), *map(markdown, footnotes(filled))])  # two spaces: a new line
     return "\n".join([*lines, "", *markdown_rows(filled), "", below])
 
 
-def markdown_rows(filled: Filled, mark: str = RECORDED) -> list[str]:
+def markdown_rows(filled: FilledTable, mark: str = RECORDED) -> list[str]:
     """The table itself in Markdown; `mark` stands at numbers with recorded runs."""
     names = _names(filled)
     headings = [*names * [""], *filled.table.about, *(" ".join(parts) for _, _, parts in _layout(filled))]
@@ -232,7 +232,7 @@ _LATEX = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}
 _LATEX |= {"^": r"\textasciicircum{}", NO_RUN: "--", "±": r"$\pm$", RECORDED: r"$^\dagger$"}
 
 
-def _latex(filled: Filled) -> str:
+def _latex(filled: FilledTable) -> str:
     """A tabular of booktabs in a table with a caption."""
 
     def escape(text: str) -> str:
@@ -276,7 +276,7 @@ def _latex(filled: Filled) -> str:
     )
 
 
-_RENDERERS: dict[Format, Callable[[Filled], str]] = {
+_RENDERERS: dict[Format, Callable[[FilledTable], str]] = {
     "text": _text,
     "md": _markdown,
     "latex": _latex,

@@ -97,8 +97,8 @@ def _line(status: Status) -> tuple[str, ...]:
     saved = f"{status.checkpoint_minutes:.0f} min ago" if status.checkpoint_minutes is not None else ""
     about = "; ".join(status.cells[:1]) + (f" and {len(status.cells) - 1} more" if len(status.cells) > 1 else "")
     where = f" on {status.host}" if status.state == "running" and status.host else ""
-    told = " | ".join(part for part in (about, status.error or "") if part)
-    return number, status.run, status.state + where, epochs, left, saved, told
+    remark = " | ".join(part for part in (about, status.error or "") if part)
+    return number, status.run, status.state + where, epochs, left, saved, remark
 
 
 def _status(name: str, folder: Path, cells: Iterable[str], number: int | None = None) -> Status:

@@ -84,9 +84,9 @@ def compare_reused(this: Run) -> str:
 
 @lru_cache(maxsize=4)  # the finished runs of a sweep are of few data sets
 def _index(data: str) -> Index:
-    from rga.network import make
+    from rga.network import component
 
-    found: Index = make(json.loads(data)).index()
+    found: Index = component(json.loads(data)).index()
     return found
 
 
@@ -109,7 +109,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.loggers import finished_wandb
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
     from rga.training.provenance import provenance
-    from rga.training.speed import tune
+    from rga.training.speed import speed_up
     from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
 
@@ -192,7 +192,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             optimizer=instantiate(config.recipe.optimizer),
             schedule=instantiate(config.recipe.schedule),
         )
-        tune(network, trainer.strategy.root_device, **fast)
+        speed_up(network, trainer.strategy.root_device, **fast)
         cells = cells_of(this.config)
         state.fills(cells)
         resumed = world.together(trainer, last.exists)
@@ -283,10 +283,10 @@ def _expect_same(inputs: Inputs, last: Path, rerun: bool) -> None:
 
 
 def _made(group: str, node: Any, **parts: Any) -> Any:
-    from rga.network import make
+    from rga.network import component
 
     try:
-        return make(node, **parts)
+        return component(node, **parts)
     except ConfigError as error:
         raise ConfigError(f"{group}: {error}") from error
 

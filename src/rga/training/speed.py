@@ -10,7 +10,9 @@ from rga.torch_internals import run_what_does_not_compile
 Switch = bool | Literal["auto"]
 
 
-def tune(network: nn.Module, device: torch.device, channels_last: Switch = "auto", compile: Switch = "auto") -> None:
+def speed_up(
+    network: nn.Module, device: torch.device, channels_last: Switch = "auto", compile: Switch = "auto"
+) -> None:
     """Prepare a network, in place, for training on a device. Names and values of its parameters stay.
 
     Args:

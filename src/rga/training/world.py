@@ -134,11 +134,11 @@ def expect_one_world(trainer: pl.Trainer, settings: Mapping[str, Any]) -> None:
         )
     if (trainer.num_devices, trainer.num_nodes) == (each, found.nodes):
         return
-    asked = trainer.num_devices * trainer.num_nodes
+    own = trainer.num_devices * trainer.num_nodes
     one = "srun --ntasks=1" if found.name == "srun" else "the command without torchrun"
     raise ConfigError(
         f"{found.name} has started {found.processes} processes ({each} on each of {found.nodes} machines), and by its "
-        f"settings the run is of {asked} ({given}): it would be trained several times in one folder. For one run of "
+        f"settings the run is of {own} ({given}): it would be trained several times in one folder. For one run of "
         f"all of them: trainer=ddp, or on CPUs trainer=ddp_cpu trainer.devices={each} "
         f"trainer.num_nodes={found.nodes}. For a run of one process: {one}"
     )

@@ -69,13 +69,13 @@ def cut(train: list[Sample]) -> dict[str, list[Sample]]:
     if not tested:
         raise DataError(f"the training split has {len(people)} identities: a holdout set takes three or more")
     parts: dict[str, list[Sample]] = {part: [] for part in PARTS}
-    asked = set()
+    queried = set()
     for sample in sorted(train, key=lambda sample: sample.path.name):
         seen = (sample.identity, sample.camera)
         if sample.identity not in tested:
             parts[TRAIN].append(sample)
-        elif seen not in asked:
-            asked.add(seen)
+        elif seen not in queried:
+            queried.add(seen)
             parts[QUERY].append(sample)
         else:
             parts[GALLERY].append(sample)
