@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test slurm lint format docs clean
+.PHONY: demo test fast slurm lint format docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/rga table 1 --run scale=demo data=market1501
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# What takes a minute or so, while one writes: neither the slow tests nor those that train in processes of their own.
+fast: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow' --ignore tests/training
 
 # On a SLURM of this machine, which is started if none runs: that takes root, and SLURM's packages.
 slurm: $(INSTALLED)

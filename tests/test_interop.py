@@ -88,6 +88,7 @@ def test_whole_model(checkpoint: dict[str, Tensor]) -> None:
     torch.testing.assert_close(block(x), NxN(block).eval()(x))
 
 
+@pytest.mark.slow
 def test_whole_model_gives_what_the_formulae_give() -> None:
     """Block by block, in double precision, from a checkpoint of a network that shares no code with ours."""
     torch.manual_seed(0)

@@ -34,6 +34,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name: str) -> None:
     build, stages = NETWORKS[name]
@@ -114,6 +115,7 @@ def test_nothing_is_plugged_when_a_name_is_wrong() -> None:
     assert not hasattr(network.layer1, "attention")
 
 
+@pytest.mark.slow
 def test_copy_pickle_compile_and_export() -> None:
     network, x = plug(small(), RGASC, ["layer1", "layer4"], SIZE).eval(), torch.randn(2, 3, *SIZE)
     y = network(x)

@@ -169,6 +169,7 @@ LAST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAST)
 def test_channels_last(name: str) -> None:
     """Against the network as it was, and the block by hand on the permuted features of its stages."""

@@ -104,6 +104,7 @@ def test_one_image_in_eval_mode(block: nn.Module) -> None:
     torch.testing.assert_close(block(images()[:1]), block(images())[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [RGAS, RGASC])
 def test_compile(kind: type) -> None:
     block, x = kind(16, (6, 4)), images()
@@ -113,6 +114,7 @@ def test_compile(kind: type) -> None:
         compiled(images()[:, :, :3])
 
 
+@pytest.mark.slow
 def test_export(block: nn.Module) -> None:
     block.eval()
     batch = torch.export.Dim("batch", min=2, max=64)

@@ -78,6 +78,7 @@ def test_features_of_a_network_with_blocks() -> None:
     assert torch.equal(features["layer2.attention.channel.mul"], seen[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANY)
 def test_exported_for_every_size(name: str) -> None:
     block = build(name)
@@ -88,6 +89,7 @@ def test_exported_for_every_size(name: str) -> None:
         torch.testing.assert_close(program(x), block(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GATES)
 def test_a_grid_exported_for_every_size(name: str) -> None:
     torch.manual_seed(0)
@@ -114,6 +116,7 @@ def session(module: nn.Module, x: Tensor, axes: dict[int, Any], file: Path) -> A
     return lambda images: torch.from_numpy(runtime.run(None, {name: images.numpy()})[0])
 
 
+@pytest.mark.slow
 def test_resnet50_with_rga_in_onnx_runtime(tmp_path: Path) -> None:
     """Batches of any size, from one file."""
     network = resnet(50, (64, 32))
@@ -124,6 +127,7 @@ def test_resnet50_with_rga_in_onnx_runtime(tmp_path: Path) -> None:
             torch.testing.assert_close(run(x), network(x), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_grid_in_onnx_runtime(tmp_path: Path) -> None:
     torch.manual_seed(0)
     block = AnySize(16, SIZE, RGASC).eval()

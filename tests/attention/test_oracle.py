@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ small = st.integers(1, 9)
 switches = st.sampled_from([{}, {"relation": False}, {"vision": False}])
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from([RGAS, RGAC, RGASC]),

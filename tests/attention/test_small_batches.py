@@ -15,6 +15,7 @@ from rga.attention import BAM, RGAC, SE, NonLocal, SelfCalibrated, StripPooling
 from .test_zoo import FILES, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (1, 9), (4, 4), (5, 6), (8, 6), (15, 16)])
 def test_one_image_in_training(name: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:

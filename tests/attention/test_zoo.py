@@ -90,6 +90,7 @@ def test_oracle(name: str, make: Build, channels: int, size: tuple[int, int]) ->
     torch.testing.assert_close(one, expected[:1], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_number_of_parameters(name: str, make: Build) -> None:
     for channels, height, width in {(CHANNELS, *SIZE), (12, 3, 2), *STAGES}:  # no width is rounded to 0
         with torch.device("meta"):  # where the plugin and the cost table run a block
@@ -159,12 +160,14 @@ def test_channels_last(make: Build) -> None:
     assert make()(images()).is_contiguous()
 
 
+@pytest.mark.slow
 def test_compile(make: Build) -> None:
     block, x = make(), images()
     expected = copy.deepcopy(block)(x)
     torch.testing.assert_close(torch.compile(block, fullgraph=True, backend="eager")(x), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
 @pytest.mark.parametrize("name", ["se"])
 def test_compile_to_machine_code(make: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +181,7 @@ def test_compile_to_machine_code(make: Build, tmp_path: Path, monkeypatch: pytes
     assert all(parameter.grad.isfinite().all() for parameter in block.parameters())
 
 
+@pytest.mark.slow
 def test_export(make: Build) -> None:
     block = make().eval()
     program = torch.export.export(block, (images(),), dynamic_shapes=({0: torch.export.Dim("batch", min=2, max=64)},))

@@ -29,6 +29,7 @@ def same(trunk: nn.Module, state: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, state[name]) for name, value in trunk.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "backbone").glob("*.yaml")))
 def test_configs(name: str, cache: Path) -> None:
     config = compose([f"backbone={name}"])["backbone"]
@@ -81,6 +82,7 @@ def test_dilation_is_torchvisions_but_for_the_first_block(name: str, output_stri
     assert differ == {f"{stage}.0.conv2": ((1, 1), (d, d), (d, d)) for stage, d in dilations.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize(
     ("name", "first"),

@@ -82,6 +82,7 @@ PAPER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "depth", "s", "hundred", "ten", "millions"), PAPER)
 def test_parameters(build: Build, depth: int, s: int | None, hundred: int, ten: int, millions: str) -> None:
     with torch.device("meta"):

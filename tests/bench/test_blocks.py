@@ -28,6 +28,7 @@ def test_saved_bytes() -> None:
     assert saved_bytes(torch.nn.Sequential(layer, torch.nn.ReLU()), x) == x.nbytes + 5 * 20 * 4
 
 
+@pytest.mark.slow
 def test_attention(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stages = {name: rga_blocks.STAGES[name] for name in ("layer3", "layer4")}
     monkeypatch.setattr(rga_blocks, "STAGES", stages)
@@ -42,6 +43,7 @@ def test_attention(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
         rga_blocks.main(batch=2, rounds=1, dtype="float16")
 
 
+@pytest.mark.slow
 def test_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(training_step, "SIZE", (64, 32))
     report = training_step.main(batch=2, rounds=1)

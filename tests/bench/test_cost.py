@@ -29,6 +29,7 @@ def test_forward_flop(name: str, gflop: float) -> None:
     assert counter.get_total_flops() / 1e9 == pytest.approx(gflop, abs=0.006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "low", "high"), [("bare", 63, 65), ("ours", 79, 83), ("nxn", 170, 185)])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_megabytes_saved_for_backward(name: str, low: float, high: float, memory_format: torch.memory_format) -> None:

@@ -37,6 +37,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rga.backbones.trunks, "_download", lambda *_: pytest.fail("weights are downloaded"))
 
 
+@pytest.mark.slow
 def test_resnet50() -> None:
     """The numbers of tests/test_cost.py; there the bytes are those of a batch of one."""
     found = measure("rga_sc", overrides=[], batch=1)
@@ -60,6 +61,7 @@ def added(small: dict[str, Cost], name: str) -> tuple[int, int, int]:
     return cost.parameters - bare.parameters, cost.flop - bare.flop, cost.saved_bytes - bare.saved_bytes
 
 
+@pytest.mark.slow
 def test_se(small: dict[str, Cost]) -> None:
     parameters, flop, kept = added(small, "se")
     reduced = {channels: channels // 16 for channels, _ in STAGES}

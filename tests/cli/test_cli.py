@@ -118,6 +118,7 @@ def filled(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
         Run("runs", config).write_result({"metrics": {"rank1": rank1, "map": 0.25}})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("filled")
 def test_table_prints_and_lists_commands() -> None:
     printed = CliRunner().invoke(app, ["table", "1", "scale=demo", "--commands"])
@@ -142,6 +143,7 @@ def test_a_damaged_result_is_told_in_one_line() -> None:
     assert [line.split(" is left out")[0].split(":")[0] for line in printed.stderr.splitlines()] == ["rga", "rga"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("filled")
 def test_table_runs_what_is_missing(trained: list[Any]) -> None:
     printed = CliRunner().invoke(app, ["table", "1", "scale=demo", "data=market1501", "--run", "hydra/launcher=basic"])
@@ -200,6 +202,7 @@ def test_bench_hands_over_to_its_function(monkeypatch: pytest.MonkeyPatch) -> No
     assert "blocks" in CliRunner().invoke(app, ["bench", "--help"]).output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["table"], ["table", "1"], ["train", "--cfg", "job"]])
 def test_answers_without_torch(tmp_path: Path, cache: Path, arguments: list[str]) -> None:
     code = f"""

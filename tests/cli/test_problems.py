@@ -4,7 +4,6 @@ import errno
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
-import rga.training
 from rga.cli.app import main
 from rga.cli.problems import message_of, take_debug
 from rga.errors import ConfigError, DataError
@@ -23,8 +21,8 @@ from rga.inference.figure3 import spread
 from rga.losses import BatchHardTriplet
 from rga.runs.compose import compose
 from rga.runs.kinds import expect_kinds
+from rga.training import loop
 from rga.training.checkpoints import AtomicCheckpointIO, time_limit
-from rga.training.loop import run as train
 
 
 def caught(what: Any, *args: Any, **options: Any) -> BaseException:
@@ -121,6 +119,7 @@ def test_a_component_that_cannot_be_built() -> None:
     assert message_of(caught(instantiate, {"_target_": "operator.truediv", "_args_": [1, 0]})) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [torch.zeros(1000), torch.zeros(10_000_000)], ids=["small", "large"])
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: torch.Tensor) -> None:
     """/dev/full is one; a checkpoint's folder keeps what was there."""
@@ -191,7 +190,7 @@ def test_a_damaged_checkpoint(tmp_path: Path, content: Any) -> None:
 def test_values_of_another_kind(cache: Path, tmp_path: Path, override: str, said: str) -> None:
     override = override.replace("yes please", "'yes please'")
     config = compose(["scale=demo", "attention=rga_sc", f"paths.runs={tmp_path}", override])
-    error = caught(train, OmegaConf.create(config))
+    error = caught(loop.run, OmegaConf.create(config))
     assert isinstance(error, ConfigError)
     assert said in str(error)
     assert not list(tmp_path.iterdir())
@@ -214,7 +213,7 @@ def test_values_that_make_sense(cache: Path, overrides: list[str]) -> None:
 @pytest.mark.parametrize("device", ["gpu", "cuda"])
 def test_a_gpu_that_is_not_there(cache: Path, tmp_path: Path, device: str) -> None:
     config = compose(["scale=demo", f"paths.runs={tmp_path}", f"trainer.accelerator={device}"])
-    text = message_of(caught(train, OmegaConf.create(config)))
+    text = message_of(caught(loop.run, OmegaConf.create(config)))
     assert text is not None
     assert "accelerator" in text or "gpu" in text.lower()
     assert "\n" not in text
@@ -237,14 +236,10 @@ def fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Any:
     monkeypatch.chdir(tmp_path)
 
     def command(how: Any, *words: str) -> int:
-        fake = ModuleType("rga.training.loop")
-
         def run(config: Any) -> None:
             how()
 
-        fake.run = run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "rga.training.loop", fake)
-        monkeypatch.setattr(rga.training, "loop", fake, raising=False)
+        monkeypatch.setattr(loop, "run", run)
         monkeypatch.setattr(sys, "argv", ["rga", "train", *words])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -24,6 +24,8 @@ from rga.tables import FilledTable, fill, load
 from rga.tasks import ReID
 from untrained import SMALL, write_run
 
+pytestmark = pytest.mark.slow
+
 ASKED = [option for option in SMALL if not option.startswith("attention")]
 BLOCKS = ("cbam", "se", "nonlocal", "rga_s")
 

@@ -78,6 +78,7 @@ def test_a_run_is_tested_and_left_as_it_is(run: Path, folder: Path) -> None:
         assert report["metrics"][f"{prefix}rank1"] == pytest.approx(expected["cmc"][0], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_is_tested_on_the_data_it_was_made_of(tmp_path: Path, cache: Path) -> None:
     """Moved, or without the training split, they are the same data; with another image they are not."""
     own = [line for line in SMALL if "data.demo" not in line]

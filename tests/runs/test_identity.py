@@ -172,6 +172,7 @@ def test_batchnorm_over_part_of_the_batch_names_a_run() -> None:
             named(devices=unknown, sync_batchnorm=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["none", "rga_sc"])
 def test_a_baseline_has_no_stages(attention: str) -> None:
     """Without a block it does not matter behind which stages there is none."""

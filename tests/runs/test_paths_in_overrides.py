@@ -75,6 +75,7 @@ def test_commands_for_data(strange: Path, cache: Path) -> None:
     assert str(strange / "market") in lines
 
 
+@pytest.mark.slow
 def test_commands_for_weights(strange: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     run = write_run(strange, *SMALL, "data.test_batch=8")
@@ -93,6 +94,7 @@ def test_commands_for_weights(strange: Path, cache: Path, monkeypatch: pytest.Mo
     assert (strange / "ranks.png").exists()
 
 
+@pytest.mark.slow
 def test_a_training(strange: Path, cache: Path) -> None:
     """Hydra's own command line, with runs, data and weights in such folders."""
     small = [

@@ -44,6 +44,7 @@ def test_local_runs_are_moved(cache: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "0123456789ab").exists()
 
 
+@pytest.mark.slow
 def test_records_are_renamed_and_shown_by_the_present_overrides(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "table1.yaml").write_text((EXPERIMENTS / "table1.yaml").read_text())
     results = tmp_path / "results"

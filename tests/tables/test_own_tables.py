@@ -20,6 +20,7 @@ def config(table: Table, row: Row) -> dict[str, Any]:
     return compose(table.runnable(row, market) or ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=lambda part: part.name)
 def test_parameters_and_flop_are_those_of_the_built_network(table: Table, row: Row, cache: Path) -> None:
     built = config(table, row)

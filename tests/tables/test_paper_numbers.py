@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from rga.cli.app import app
 
+pytestmark = pytest.mark.slow
+
 PAPER: dict[str, dict[str, list[Any]]] = yaml.safe_load(
     (Path(__file__).parents[1] / "fixtures" / "paper_tables.yaml").read_text(encoding="utf-8")
 )

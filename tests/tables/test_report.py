@@ -24,6 +24,7 @@ AGAIN = "run `rga report` and commit what it writes"
 Recorder = Callable[..., Run]
 
 
+@pytest.mark.slow
 def test_what_is_committed_is_what_the_command_writes(cache: Path) -> None:
     tables = recorded_tables(EXPERIMENTS)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

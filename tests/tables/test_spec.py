@@ -96,6 +96,7 @@ def test_numbers_are_printed_with_the_decimals_of_the_paper(tmp_path: Path) -> N
     assert [load(name).digits for name in available()] == [*6 * [1], 2, *6 * [1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", available())
 def test_every_row_of_every_table_can_be_run(name: str, cache: Path) -> None:
     table = load(name)
@@ -110,6 +111,7 @@ def test_every_row_of_every_table_can_be_run(name: str, cache: Path) -> None:
     assert len(names) == runnable, "two rows are the same run"
 
 
+@pytest.mark.slow
 def test_a_run_knows_its_cells(cache: Path) -> None:
     tables = ["1", "2", "4", "zoo"]
     rows = dict.fromkeys(tables, "RGA-SC") | {"ratios": "s1 = 8, s2 = 8", "which_stage": "all four"}

@@ -238,6 +238,7 @@ def test_lines_that_do_not_fit_are_named_and_left_out(record: Recorder, table: T
     assert [line.row.name for line in filled.lines if line.cells[1].n] == ["Baseline", "RGA-C"]
 
 
+@pytest.mark.slow
 def test_one_more_seed_runs_only_what_is_missing(
     record: Recorder, table: Table, small_conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

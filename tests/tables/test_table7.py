@@ -12,6 +12,7 @@ from rga.tables import Row, load
 TABLE = load("7")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE.rows, ids=lambda row: row.name)
 def test_depth_and_parameters_are_those_of_the_built_network(row: Row, cache: Path) -> None:
     (cifar100,) = [column for column in TABLE.columns if column.data == "cifar100"]

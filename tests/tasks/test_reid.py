@@ -171,6 +171,7 @@ def test_a_network_that_cannot_be_built_is_a_clear_error(overrides: list[str], m
         build(config["backbone"], config["attention"], config["data"]["size"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["none", "rga_s", "rga_c", "rga_sc", "rga_cs", "rga_parallel"])
 def test_every_choice_of_attention_builds(attention: str) -> None:
     config = compose(["scale=demo", f"attention={attention}"])

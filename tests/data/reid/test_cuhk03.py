@@ -116,6 +116,7 @@ def root(drawn: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(drawn, tmp_path / "cuhk03"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "train", "gallery"), [("labeled", 7368, 5328), ("detected", 7365, 5332)])
 def test_the_published_counts(
     whole: Path, kind: Any, train: int, gallery: int, monkeypatch: pytest.MonkeyPatch

@@ -106,7 +106,7 @@ def test_half_unpacked(root: Path) -> None:
 
 
 def test_the_other_version(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no MSMT17_V2 in .*\(it holds MSMT17_V1, which is data=msmt17_v1\)"):
+    with pytest.raises(DataError, match=r"holds MSMT17_V1 .*, not MSMT17_V2 .*: this is data=msmt17_v1"):
         msmt17.V2.read(root.parent)
     with pytest.raises(DataError, match=r"holds MSMT17_V1 \(the folder train\), not MSMT17_V2 .* data=msmt17_v1"):
         msmt17.V2.read(root)

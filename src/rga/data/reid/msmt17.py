@@ -102,7 +102,7 @@ class MSMT17:
             return locate(root, self.title, self.inside, [*training, self.test, QUERY, GALLERY], training=training)
         except DataError:
             other = V2 if self is V1 else V1
-            for folder in places(root, other.inside):
+            for folder in places(root, [*self.inside, *other.inside]):
                 if (folder / other.train).is_dir():
                     raise DataError(
                         f"{folder} holds {other.title} (the folder {other.train}), not {self.title} ({self.train}): "
