@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed._functional_collectives as collectives
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 __all__ = [
     "BatchNorm",
     "TorchDispatchMode",
+    "all_reduced",
     "assert_later",
     "check_channels",
     "has_hooks",
@@ -57,6 +59,14 @@ def schema(operation: Any) -> Any:
 def in_functorch() -> bool:
     """Whether a transform of torch.func is at work, which an `autograd.Function` of one derivative does not know."""
     return torch._C._are_functorch_transforms_active()
+
+
+def all_reduced(x: Tensor) -> Tensor:
+    """The sum of a tensor over the default group of processes, by an operation that torch.compile knows."""
+    group = dist.group.WORLD
+    assert group is not None
+    total: Tensor = collectives.wait_tensor(collectives.all_reduce(x, "sum", group))
+    return total
 
 
 def assert_later(condition: Tensor, message: str) -> None:

@@ -1,6 +1,7 @@
 """Memory format and compilation change how a network runs, not what it computes or how its parameters are called."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from torch import nn
 from rga.attention import RGASC
 from rga.plugin import plug
 from rga.training.speed import Switch, speed_up
+from training.command import CIFAR, SCENES, SMALL
+from training.inside import make
 
 CPU = torch.device("cpu")
 
@@ -56,3 +59,43 @@ def test_auto_is_for_gpus(monkeypatch: pytest.MonkeyPatch, switch: Switch, gpu: 
         if expected:
             assert torch._dynamo.config.suppress_errors == (switch == "auto")
     torch._dynamo.config.suppress_errors = False
+
+
+RESNET = [
+    *CIFAR,
+    "data.demo={train: 101, test: 20, seed: 0}",
+    "recipe.batch=24",
+    "recipe.epochs=3",
+]  # 5 images are left
+HEADS = [*SCENES, "task.auxiliary=0.4", "head=aspp", "recipe.epochs=2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "small", [RESNET, [*SMALL, "recipe.epochs=2"], HEADS], ids=["classification", "reid", "segmentation"]
+)
+def test_a_training_is_one_graph(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is trained is compiled, without a graph break, once: neither smaller batches nor evaluations are."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled, compile = [], nn.Module.compile
+
+    def counted(module: nn.Module, **options: Any) -> None:
+        compiled.append(module)
+        compile(module, backend=backend, fullgraph=True, **options)
+
+    monkeypatch.setattr(nn.Module, "compile", counted)
+    torch._dynamo.reset()
+    expected = make(tmp_path / "plain", "attention=rga_sc", small=small)
+    assert not compiled
+    result = make(tmp_path / "compiled", "attention=rga_sc", "trainer.compile=true", small=small)
+    (module,) = compiled
+    assert len(graphs) == 1
+    inputs = sum(node.op == "placeholder" for node in graphs[0].graph.nodes)
+    assert inputs > len(list(module.parameters()))  # all of them, buffers and the images
+    assert result["fingerprint"] == expected["fingerprint"]
+    assert result["curve"][0]["loss"] == pytest.approx(expected["curve"][0]["loss"], rel=1e-3)

@@ -60,7 +60,7 @@ class Segmentation(Task):
             block = partial(AnySize, block=block, grid=None if grid is True else grid)
         self.block = block
         self.auxiliary = auxiliary
-        self.second = (auxiliary_stage, partial(Plain, width=256)) if auxiliary else None
+        self.second = (str(auxiliary_stage), partial(Plain, width=256)) if auxiliary else None
         self.scan = Scan(window, scales, mirror)
         self.register_buffer("class_weights", None)
         self.segmenter: Segmenter | None = None  # the data say how many classes there are
@@ -82,6 +82,11 @@ class Segmentation(Task):
         self.classes, self.parts = data.classes, data.test
         if data.class_weights is not None:
             self.register_buffer("class_weights", torch.tensor(data.class_weights), persistent=False)
+
+    @property
+    def trained(self) -> nn.Module:
+        assert self.segmenter is not None
+        return self.segmenter
 
     def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
         self.build(size, state["colours"])

@@ -40,6 +40,18 @@ class Task(pl.LightningModule):
         self.backbone = network
         self.channels, self.optimizer, self.schedule = channels, optimizer, schedule
         self.attention_lr = attention_lr
+        self.prepared: Callable[[nn.Module], None] | None = None
+
+    @property
+    def trained(self) -> nn.Module:
+        """All of the network that has operations to fuse, after `setup`; a linear classifier has none."""
+        return self.backbone
+
+    def configure_model(self) -> None:
+        """Where Lightning lets a network be changed: all its parts are there, and nothing knows its parameters yet."""
+        if self.prepared is not None:
+            self.prepared(self.trained)
+            self.prepared = None
 
     @property
     def num_classes(self) -> int:

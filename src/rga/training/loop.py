@@ -109,7 +109,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.loggers import finished_wandb
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
     from rga.training.provenance import provenance
-    from rga.training.speed import speed_up
+    from rga.training.speed import Speed
     from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
 
@@ -132,6 +132,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         logger=[instantiate(logger)(save_dir=workplace) for logger in config.logger.values()],
         callbacks=[
             EpochSeed(this.seed),
+            Speed(**fast),
             StopWhenDiverged(config.trainer.log_every_n_steps),
             monitor,
             state,
@@ -192,7 +193,6 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             optimizer=instantiate(config.recipe.optimizer),
             schedule=instantiate(config.recipe.schedule),
         )
-        speed_up(network, trainer.strategy.root_device, **fast)
         cells = cells_of(this.config)
         state.fills(cells)
         resumed = world.together(trainer, last.exists)

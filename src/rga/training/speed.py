@@ -1,10 +1,13 @@
 """What makes training fast without changing what is computed: memory format, compilation, TF32."""
 
-from typing import Literal
+import sys
+from typing import Any, Literal
 
+import lightning.pytorch as pl
 import torch
 from torch import nn
 
+from rga.tasks.task import Task
 from rga.torch_internals import run_what_does_not_compile
 
 Switch = bool | Literal["auto"]
@@ -34,3 +37,44 @@ def speed_up(
     if gpu if compile == "auto" else compile:
         run_what_does_not_compile(compile == "auto")
         network.compile(dynamic=False)
+
+
+class Speed(pl.Callback):
+    """A training with `speed_up`, of all that a task trains, and compiled once: for batches of the first one's size.
+
+    A smaller batch at the end of an epoch, and evaluations, run as they are: each would be compiled anew.
+
+    Args:
+        channels_last, compile: see `speed_up`.
+    """
+
+    def __init__(self, channels_last: Switch = "auto", compile: Switch = "auto") -> None:
+        self.channels_last, self.compile = channels_last, compile
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        assert isinstance(pl_module, Task)
+        if stage == "fit":
+            device = trainer.strategy.root_device
+            pl_module.prepared = lambda network: speed_up(network, device, self.channels_last, self.compile)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stance("default")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
+        self._stance("eager_on_recompile")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stance("force_eager")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stance("eager_on_recompile")
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stance("force_eager")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._stance("default")  # it is the whole process's, in which other runs may follow
+
+    def _stance(self, stance: Literal["default", "eager_on_recompile", "force_eager"]) -> None:
+        if self.compile is not False and "torch._dynamo" in sys.modules:  # which takes seconds to import
+            torch.compiler.set_stance(stance)

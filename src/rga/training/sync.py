@@ -1,18 +1,20 @@
 """Batch normalisation over the whole batch of a DDP run, on GPUs and on the CPU."""
 
+from typing import Any
+
 import torch
 from lightning.pytorch.plugins import LayerSync
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
-from rga.torch_internals import BatchNorm, check_channels
+from rga.torch_internals import BatchNorm, all_reduced, check_channels
 
 
 class SyncBatchNorm(LayerSync):
     """Statistics over all processes: `trainer.sync_batchnorm=true`.
 
     The modules stay where they are and keep their parameters and names; while training, a synchronised class stands in
-    for theirs. On GPUs that is PyTorch's kernel. PyTorch refuses the CPU, so there it is plain differentiable code.
+    for theirs. On GPUs that is PyTorch's kernel. On the CPU, which PyTorch refuses, and where the network is compiled,
+    which that kernel interrupts, it is plain differentiable code.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
@@ -41,20 +43,20 @@ class _Synchronised(BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        if input.is_cuda:
+        if input.is_cuda and not torch.compiler.is_compiling():
             return nn.SyncBatchNorm.forward(self, input)  # type: ignore[arg-type]
-        return self._forward_cpu(input)
+        return self._plain(input)
 
-    def _forward_cpu(self, x: Tensor) -> Tensor:
+    def _plain(self, x: Tensor) -> Tensor:
         others = [dim for dim in range(x.ndim) if dim != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
         wide = x if x.dtype == torch.float64 else x.float()
-        total = all_reduce(torch.cat([wide.sum(others), wide.new_tensor([x.numel() / x.shape[1]])]))
+        total = _Sum.apply(torch.cat([wide.sum(others), wide.new_full([1], x.numel() / x.shape[1])]))
         count = total[-1].detach()
         mean = total[:-1] / count
         centred = wide - mean.view(shape)
         # In two passes: E[x^2] - E[x]^2 would lose half of the digits.
-        variance = all_reduce(centred.square().sum(others)) / count
+        variance = _Sum.apply(centred.square().sum(others)) / count
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
@@ -66,3 +68,15 @@ class _Synchronised(BatchNorm):
         if self.affine:
             y = y * self.weight.view(shape) + self.bias.view(shape)
         return y.to(x.dtype)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes, whose gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return all_reduced(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return all_reduced(gradient.contiguous())
