@@ -1,7 +1,7 @@
 """A device that computes on the CPU and behaves towards the CPU's tensors as a GPU does.
 
-A backend of torch's PrivateUse1 in Python: inside `with Device() as device:` what is done with tensors of `DEVICE` is done
-on the CPU, bit for bit. An operation that meets a tensor of the CPU as well raises `Mismatch`, as a GPU would; and
+A backend of torch's PrivateUse1 in Python: inside `with Device() as device:` what is done with tensors of `DEVICE` is
+done on the CPU, bit for bit. An operation that meets a tensor of the CPU as well raises `Mismatch`, as a GPU would; and
 whatever would make the host wait for a GPU is counted in `device.waits`, with the place that asked.
 
 The ways in are private ones of torch 2.15 and change the whole process: only for a process of its own.
@@ -43,11 +43,9 @@ class Mismatch(RuntimeError):
 class OnDevice(torch.Tensor):
     """A tensor of the device, which keeps one of the CPU."""
 
-    inner: torch.Tensor
-
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> "OnDevice":
-        made: OnDevice = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Any = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.size(),
             strides=inner.stride(),
@@ -60,7 +58,7 @@ class OnDevice(torch.Tensor):
         made.inner = inner
         return made
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, **options: object) -> str:  # type: ignore[override]
         return f"OnDevice({self.inner})"
 
     def tolist(self) -> Any:
@@ -72,7 +70,9 @@ class OnDevice(torch.Tensor):
     __array__ = numpy  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise RuntimeError(f"{function} outside of the device's mode")
 
 
@@ -145,9 +145,9 @@ def _place() -> str:
 
 def trainer(**settings: Any) -> Any:
     """A Lightning Trainer whose only device is this one."""
-    import lightning.pytorch as pl
     from lightning.pytorch.accelerators import Accelerator
     from lightning.pytorch.strategies import SingleDeviceStrategy
+    from lightning.pytorch.trainer import Trainer
 
     class Only(Accelerator):
         def setup_device(self, device: torch.device) -> None: ...
@@ -177,5 +177,5 @@ def trainer(**settings: Any) -> Any:
         def get_device_stats(self, device: Any) -> dict[str, Any]:
             return {}
 
-    own = {"strategy": SingleDeviceStrategy(device=DEVICE, accelerator=Only()), "inference_mode": False}
-    return pl.Trainer(**{name: value for name, value in settings.items() if name not in ("accelerator", "devices")} | own)
+    settings |= {"strategy": SingleDeviceStrategy(device=DEVICE, accelerator=Only()), "inference_mode": False}
+    return Trainer(**{name: value for name, value in settings.items() if name not in ("accelerator", "devices")})
