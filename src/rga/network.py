@@ -35,7 +35,8 @@ def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Seque
             network = nn.Sequential(OrderedDict(trunk=network, channels_first=ChannelsFirst()))
         shape = output_shapes(network, size)[""]
     except InstantiationException as error:
-        raise ConfigError(str(error.__cause__ or error)) from error
+        cause = error.__cause__ or error
+        raise ConfigError(f"backbone={backbone['name']}: {str(cause) or type(cause).__name__}") from error
     except ValueError as error:
         raise ConfigError(f"backbone={backbone['name']}: {error}") from error
     assert shape is not None

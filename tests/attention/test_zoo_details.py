@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+import rga.attention
 from rga.attention import BAM, GC, SCSE, Coordinate, DANet, PSAParallel, ResidualAttention, Triplet
 from rga.attention.layout import outer_sum
 from rga.attention.scse import Fusion
+from rga.runs.defaults import DEFAULTS
 
 from . import oracles
 from .oracles.scse import FUSIONS
@@ -76,3 +78,12 @@ def test_gates_lie_as_the_features_do(block: type[nn.Module]) -> None:
 @pytest.mark.parametrize(("channels", "width"), [(64, 8), (256, 8), (1024, 32)])
 def test_coordinate_attention_has_eight_channels_at_least(channels: int, width: int) -> None:
     assert Coordinate(channels, (8, 4)).embed.out_channels == width
+
+
+@pytest.mark.parametrize("name", sorted(name for name in DEFAULTS if hasattr(rga.attention, name)))
+def test_ratios_are_whole_numbers_from_1(name: str) -> None:
+    """Python divides by -1 as well, and a block one channel wide would come of it."""
+    for option in DEFAULTS[name].keys() & {"reduction", "squeeze", "dilation", "pooling"}:
+        for value in (0, -1, 1.5):
+            with pytest.raises(ValueError, match=rf"{option}={value}: expected a whole number from 1"):
+                getattr(rga.attention, name)(32, (8, 4), **{option: value})

@@ -48,3 +48,12 @@ def test_a_sweep_of_distributed_runs(one: Path) -> None:
     folder = one.parent / "ddp_sweep"
     train(folder, "recipe.epochs=1", "trainer=ddp_cpu", "trainer.devices=2", "attention=none,rga_s", sweep=True)
     assert len(list(folder.glob("*/*/result.json"))) == 2
+
+
+def test_a_sweep_that_fails_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    done = train(tmp_path / "runs", "recipe.optimizer.lr=-1,-2", sweep=True, check=False)
+    assert done.returncode == 1
+    assert "Invalid learning rate: -1" in done.stderr
+    assert "2 failed" in done.stderr
+    assert "mistake in rga" not in done.stderr
+    assert "Traceback" not in done.stderr

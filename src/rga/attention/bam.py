@@ -4,7 +4,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from rga.attention.checks import check_values
+from rga.attention.checks import check_values, positive, reduced
 from rga.attention.layout import outer_sum
 
 torch.fx.wrap("outer_sum")
@@ -32,7 +32,7 @@ class BAM(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 16, dilation: int = 4) -> None:
         super().__init__()
-        width = max(channels // reduction, 1)
+        width = reduced(channels, reduction)
         self.channel = nn.Sequential(*_layer(channels, width), *_layer(width, channels)[:-1])
         self.spatial = nn.Sequential(
             *_layer(channels, width),
@@ -55,6 +55,6 @@ class BAM(nn.Module):
 
 
 def _layer(channels: int, width: int, kernel: int = 1, dilation: int = 1) -> tuple[nn.Module, nn.Module, nn.Module]:
-    padding = dilation * (kernel // 2)
+    padding = positive(dilation, "dilation") * (kernel // 2)
     conv = nn.Conv2d(channels, width, kernel, padding=padding, dilation=dilation, bias=False)
     return conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)

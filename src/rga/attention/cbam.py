@@ -10,7 +10,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.attention.checks import check_values
+from rga.attention.checks import check_values, reduced
 
 
 class CBAMC(nn.Module):
@@ -27,7 +27,7 @@ class CBAMC(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 16) -> None:
         super().__init__()
-        width = max(channels // reduction, 1)
+        width = reduced(channels, reduction)
         self.fc1 = nn.Linear(channels, width)
         self.fc2 = nn.Linear(width, channels)
 

@@ -1,8 +1,26 @@
-"""What BatchNorm needs of a batch."""
+"""What blocks ask of their options and of what they are given."""
+
+from numbers import Integral
 
 import torch
 import torch.fx
 from torch import Tensor, nn
+
+
+def reduced(count: int, ratio: int, least: int = 1, *, name: str = "reduction") -> int:
+    """How many channels or nodes `count` is reduced to: `count // ratio`, and at least `least`.
+
+    Raises:
+        ValueError: a ratio below 1, of which Python's division would make a width as well; `name` is the option's.
+    """
+    return max(count // positive(ratio, name), least)
+
+
+def positive(value: int, name: str) -> int:
+    """An option that is a whole number from 1; else a ValueError that names it."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value}: expected a whole number from 1")
+    return value
 
 
 def check_values(x: Tensor, module: nn.Module, positions: int) -> None:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.attention.checks import reduced
+
 
 class Coordinate(nn.Module):
     """Coordinate attention: x[c, i, j] * g_h[c, i] * g_w[c, j], (B, C, H, W) -> the same shape.
@@ -25,7 +27,7 @@ class Coordinate(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 32) -> None:
         super().__init__()
-        width = max(channels // reduction, 8)
+        width = reduced(channels, reduction, 8)
         self.embed = nn.Conv2d(channels, width, 1, bias=False)  # F1
         self.norm = nn.BatchNorm2d(width)
         self.rows = nn.Conv2d(width, channels, 1)  # F_h

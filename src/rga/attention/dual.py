@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rga.attention.attend import attend
+from rga.attention.checks import reduced
 from rga.attention.half import affinity
 from rga.attention.layout import is_static
 
@@ -36,7 +37,7 @@ class DANet(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 8) -> None:
         super().__init__()
-        self.width = max(channels // reduction, 1)
+        self.width = reduced(channels, reduction)
         self.embed = nn.Conv2d(channels, 2 * self.width + channels, 1)  # q, k, v
         self.alpha = nn.Parameter(torch.zeros(()))  # of dimension 0, which does not widen bfloat16
         self.beta = nn.Parameter(torch.zeros(()))

@@ -11,7 +11,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.attention.checks import check_size, check_values
+from rga.attention.checks import check_size, check_values, reduced
 
 torch.fx.wrap("check_size")
 
@@ -30,7 +30,7 @@ class FCC(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 8) -> None:
         super().__init__()
-        width = max(channels // reduction, 1)
+        width = reduced(channels, reduction)
         self.embed = nn.Conv2d(channels, width, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.fc = nn.Linear(width, channels)
@@ -63,7 +63,7 @@ class FCS(nn.Module):
         super().__init__()
         self.channels, self.size = channels, (size[0], size[1])
         nodes = size[0] * size[1]
-        width = max(nodes // reduction, 1)
+        width = reduced(nodes, reduction)
         self.fc1 = nn.Linear(nodes, width)
         self.fc2 = nn.Linear(width, nodes)
 

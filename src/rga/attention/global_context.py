@@ -3,6 +3,8 @@
 from timm.layers.global_context import GlobalContext
 from torch import Tensor, nn
 
+from rga.attention.checks import reduced
+
 
 class GC(nn.Module):
     """Global context: x_i + W2 relu(LN(W1 c)) with c = sum_j softmax_j(w . x_j) x_j, the same for every position i.
@@ -24,7 +26,7 @@ class GC(nn.Module):
     def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 16) -> None:
         super().__init__()
         self.context = GlobalContext(
-            channels, fuse_add=True, fuse_scale=False, rd_channels=max(channels // reduction, 1)
+            channels, fuse_add=True, fuse_scale=False, rd_channels=reduced(channels, reduction)
         )
         self.context.conv_attn.register_parameter("bias", None)
         self.context.mlp_add.norm.eps = 1e-5

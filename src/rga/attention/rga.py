@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rga.attention import fused
-from rga.attention.checks import check_size, check_values
+from rga.attention.checks import check_size, check_values, reduced
 from rga.attention.half import linear, matmul
 
 torch.fx.wrap("check_size")
@@ -61,10 +61,10 @@ class RelationAttention(nn.Module):
             raise ValueError("attention needs the relations, the features or both; both are switched off")
         self.features, self.nodes, self.reduction, self.ratio = features, nodes, reduction, squeeze
         self.relation, self.vision = relation, vision
-        self.width = max(features // reduction, 1)  # D
-        embedded = max(nodes // reduction, 1)  # M
+        self.width = reduced(features, reduction)  # D
+        embedded = reduced(nodes, reduction)  # M
         inputs = embedded * relation + vision
-        hidden = max(inputs // squeeze, 1)
+        hidden = reduced(inputs, squeeze, name="squeeze")
 
         stacked = self.width * (2 * relation + vision)  # theta, phi, psi
         self.embed = nn.Linear(features, stacked, bias=False)

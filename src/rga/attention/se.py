@@ -3,6 +3,8 @@
 from torch import Tensor
 from torchvision.ops import SqueezeExcitation
 
+from rga.attention.checks import reduced
+
 
 class SE(SqueezeExcitation):
     """Squeeze-and-Excitation (Hu, Shen, Sun, CVPR 2018, arXiv:1709.01507, equations 2 to 4).
@@ -21,7 +23,7 @@ class SE(SqueezeExcitation):
     """
 
     def __init__(self, channels: int, size: tuple[int, int], *, reduction: int = 16) -> None:
-        super().__init__(channels, max(channels // reduction, 1))
+        super().__init__(channels, reduced(channels, reduction))
 
     def gate(self, x: Tensor) -> Tensor:
         """The weights, (B, C, 1, 1)."""

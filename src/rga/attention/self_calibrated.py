@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rga.attention.checks import check_values
+from rga.attention.checks import check_values, positive
 
 
 class SelfCalibrated(nn.Module):
@@ -32,7 +32,7 @@ class SelfCalibrated(nn.Module):
     def __init__(self, channels: int, size: tuple[int, int], *, pooling: int = 4) -> None:
         super().__init__()
         width = max(channels // 8, 1)
-        self.pooling = pooling
+        self.pooling = positive(pooling, "pooling")
         self.embed = _layer(channels, 2 * width, 1)
         self.f1, self.f2, self.f3, self.f4 = (_layer(width, width, 3) for _ in range(4))
         self.project = _layer(2 * width, channels, 1)

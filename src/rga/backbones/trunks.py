@@ -69,6 +69,8 @@ def timm_trunk(name: str, weights: str | Path | bool | None = None, last_stride:
         raise ValueError(f"last_stride is 1 or 2, got {last_stride}")
     if named := _WEIGHTS_OF_TIMM & options.keys():
         raise ValueError(f"{', '.join(sorted(named))}: the weights of a trunk are those that `weights` names")
+    if options.get("output_stride", 32) not in (8, 16, 32):
+        raise ValueError(f"output_stride is 8, 16 or 32, got {options['output_stride']}")
     stride = {"output_stride": 16} if last_stride == 1 else {}
     options = {"num_classes": 0, "global_pool": "", **stride, **options}
     network = timm.create_model(name, **options)

@@ -158,7 +158,12 @@ def _task(argv: list[str]) -> Any:
         from hydra.errors import CompactHydraException
         from hydra.types import RunMode
 
+        from rga.runs.repeated import expect_set_at_source
+
         try:
+            given = HydraConfig.get()
+            own = [source.path for source in given.runtime.config_sources if source.provider == "command-line"]
+            expect_set_at_source(given.overrides.task, config_dir=own[0] if own else None)
             with _argv(argv):
                 return loop.run(config)
         except Exception as error:

@@ -55,7 +55,7 @@ def message_of(error: BaseException) -> str | None:
 def _known(error: BaseException) -> str | None:
     text, kind = _text(error), type(error)
     package = kind.__module__.partition(".")[0]
-    if package == "rga" or text.startswith("rga: "):
+    if package in ("rga", "hydra_plugins") or text.startswith("rga: "):
         return text.removeprefix("rga: ")
     if isinstance(error, OSError):
         return _of_the_system(error)

@@ -5,6 +5,7 @@ Only where all of them have numbers, truth values, lists or mappings does a kind
 or none a value (`null`), other things may make sense as well.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -21,11 +22,14 @@ _WORDS = {
     "list": "a list", "mapping": "a mapping",
 }  # fmt: skip
 _LEAST = {
-    "seed": 0, "recipe.epochs": 1, "recipe.identities": 1, "recipe.images": 1, "recipe.batch": 1, "recipe.steps": 1,
+    "seed": 0, "data.seed": 0, "data.demo.seed": 0, "task.smoothing": 0, "task.margin": 0, "task.auxiliary": 0,
+    "task.attention_lr": 0, "head.dropout": 0, "scale.shrink": 1,
+    "recipe.epochs": 1, "recipe.identities": 1, "recipe.images": 1, "recipe.batch": 1, "recipe.steps": 1,
     "data.test_batch": 1, "data.workers": 0, "trainer.log_every_n_steps": 1, "trainer.check_val_every_n_epoch": 1,
     "trainer.checkpoint_minutes": 0, "trainer.num_nodes": 1,
 }  # fmt: skip
-_MOST = {"seed": 2**32 - 1}  # of numpy's generators
+_MOST = {"seed": 2**32 - 1, "task.smoothing": 1, "head.dropout": 1}  # seeds are those of numpy's generators
+_PAIRS = {"data.size", "data.scales", "data.augment.size", "task.window"}  # of two numbers
 
 Key = tuple[str, str]  # of a component its name, else where the node is; and the setting's name
 
@@ -46,6 +50,10 @@ def expect_kinds(config: Mapping[str, Any]) -> None:
         if wanted and "text" not in wanted and not _fits(kind, kinds):
             expected = " or ".join(_WORDS[name] for name in _WORDS if name in wanted)
             raise ConfigError(f"{path}={_shown(value)}: expected {expected}, such as {path}={_shown(example)}")
+        if path in _PAIRS and len(value) != 2:
+            raise ConfigError(f"{path}={_shown(value)}: expected two numbers, such as {path}={_shown(example)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{path}={_shown(value)}: expected a finite number")
         if isinstance(value, int | float) and path in _LEAST:
             least, most = _LEAST[path], _MOST.get(path)
             if value < least or (most is not None and value > most):

@@ -22,6 +22,7 @@ from rga.paths import CONF
 from rga.runs import determines_result, fingerprint
 from rga.runs.compose import compose, prepare
 from rga.runs.inputs import InputsError, disagreement
+from rga.runs.repeated import expect_set_at_source
 from rga.tables.conditions import Setting
 from rga.tables.recorded import Record, read_records, results
 from rga.tables.spec import Column, Row, Table
@@ -176,6 +177,8 @@ def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, coun
     columns = _columns(table, request.data)
     runnable = [table.runnable(row, column) for row in table.rows for column in columns]
     prepare([(*own, *request.config) for own in runnable if own is not None], conf=conf)
+    for own in runnable:
+        expect_set_at_source((*(own or ()), *request.config), conf=conf)
     lines = tuple(Line(row, tuple(_cells(table, row, columns, request))) for row in table.rows)
     filled = FilledTable(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
     return filled if counted == "here" else replace(filled, stale=_stale(filled))
@@ -270,6 +273,11 @@ def _cells(table: Table, row: Row, columns: Sequence[Column], request: _Request)
     return cells
 
 
+def _trunk(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the network is made of, whatever it is called."""
+    return {key: value for key, value in config["backbone"]["trunk"].items() if key != "weights"}
+
+
 def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry | None:
     own = table.runnable(row, column)
     if own is None:
@@ -279,7 +287,8 @@ def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry |
         setting = Setting.of(config)
         comparable = column.of_the_paper and setting.scale == "paper"
         if comparable and request.config:
-            comparable = setting.comparable(Setting.of(compose(own, conf=request.conf)))
+            papers = compose(own, conf=request.conf)
+            comparable = setting.comparable(Setting.of(papers)) and _trunk(config) == _trunk(papers)
     except ConfigError as error:
         raise ConfigError(f"{table.label}, {row.name}, {column.name}: {error}") from error
     name = fingerprint(config)

@@ -73,7 +73,8 @@ class Segmentation(Task):
                 with self.seeded():
                     self.build(data.size, torch.as_tensor(data.colours))
             except ValueError as error:
-                raise ConfigError(f"{error} (task.grid=false uses attention without AnySize)") from error
+                hint = " (task.grid=false uses attention without AnySize)" if "AnySize" in str(error) else ""
+                raise ConfigError(f"{error}{hint}") from error
         if len(self.colours) != self.num_classes:
             raise ConfigError(f"the network tells {len(self.colours)} classes apart, the data have {self.num_classes}")
         if not self.confusion:

@@ -71,6 +71,8 @@ class SceneData(DataModule):
         super().__init__(reader, root, **source)
         if batch < 1 or steps < 1:
             raise ValueError(f"an epoch has at least one step with one image, got batch={batch}, steps={steps}")
+        if not test:
+            raise ValueError("there is nothing to test on: data.test names at least one split")
         self.windows = Windows(size, scales, mirror)
         self.size, self.normalize = self.windows.size, Normalize()
         self.batch, self.steps, self.test, self.workers = batch, steps, list(test), workers
