@@ -5,6 +5,7 @@ import functools
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -116,6 +117,8 @@ def train(context: typer.Context) -> None:
         from rga.paths import CONF
         from rga.runs.paths_in_overrides import quoted
 
+        # hydra/launcher=ray, which is ours, is checked by the schema of Ray's launcher, as it should be.
+        warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
         application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_task(list(sys.argv)))
         sweep = not {"-m", "--multirun"}.isdisjoint(context.args)
         with _argv(["rga train", *quoted(context.args, sweep=sweep)]), _errors_as_they_are():

@@ -27,7 +27,8 @@ _MEMORY = (
     "data.test_batch or task.window; more devices share a batch (trainer=ddp), and trainer.precision=bf16-mixed needs "
     "about half"
 )
-# What PyTorch and Lightning say in words of their own, and what to do.
+_CLUSTER = "pip install 'rga[cluster]' brings what hydra/launcher=slurm and hydra/launcher=ray need"
+# What other packages say in words of their own, and what to do.
 _SAID = {
     "CUDA out of memory": _MEMORY,
     "can't allocate memory": _MEMORY,
@@ -38,6 +39,9 @@ _SAID = {
     "Error(s) in loading state_dict": (
         "the checkpoint is of another network than the sources make now: rerun=true makes the run anew"
     ),
+    'Could not detect "srun"': "hydra/launcher=slurm is for machines from which jobs can be sent to SLURM",
+    "hydra/launcher/submitit_": _CLUSTER,
+    "hydra_plugins.hydra_ray_launcher": _CLUSTER,
     "DataLoader worker": (
         "a process that decodes images was ended, mostly for want of memory or of /dev/shm: data.workers=0 does without"
     ),
@@ -70,6 +74,8 @@ def _known(error: BaseException) -> str | None:
         return " ".join(text.split()) if text.startswith(("Error locating", "Error loading")) else None
     if package in ("hydra", "omegaconf", "yaml") or kind.__name__ == "MisconfigurationException":
         return text if package == "hydra" else " ".join(text.split())
+    if kind.__name__ == "FailedJobError" and "sbatch" in text:  # of submitit
+        return f"{' '.join(text.split())}: what a job asks for is in hydra.launcher (gpus_per_node, mem_gb, partition, ...)"
     if isinstance(error, TypeError) and "unexpected keyword argument" in text:
         return f"{text}: an option in a config that this component does not have"
     if kind in (ValueError, RuntimeError) and _raised_by_us(error.__traceback__):
@@ -119,6 +125,14 @@ def _raised_by_us(trace: TracebackType | None) -> bool:
     return Path(last.filename).resolve().is_relative_to(OURS) and (last.line or "").startswith("raise ")
 
 
+def _unknown(trace: TracebackType | None) -> str:
+    """What to say below a traceback: an error of another package may be a mistake of ours, or not."""
+    frames = traceback.extract_tb(trace)
+    if not frames or Path(frames[-1].filename).resolve().is_relative_to(OURS):
+        return "this is a mistake in rga, not in what was asked for: please report it with the lines above"
+    return "this error is not known to rga: where the lines above do not say what to do, please report them"
+
+
 def debugging() -> bool:
     return bool(os.environ.get(DEBUG))
 
@@ -137,5 +151,5 @@ def print_message(error: BaseException) -> None:
     text = message_of(error)
     if text is None:
         traceback.print_exception(error)
-        text = "this is a mistake in rga, not in what was asked for: please report it with the lines above"
+        text = _unknown(error.__traceback__)
     print(printable(f"rga: {text}"), file=sys.stderr, flush=True)
