@@ -1,6 +1,7 @@
 """Files that are there in full or not at all, whatever happens while they are written."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,14 @@ from pathlib import Path
 from typing import IO
 
 from rga.errors import OutsideError
+
+_OF_WEIGHTS = re.compile(r"\.(?:pth|pt|ckpt|safetensors|bin|tar)(?:$|[^A-Za-z])", re.IGNORECASE)
+
+
+def names_a_file(weights: object) -> bool:
+    """Whether `weights` names a file, existing or not, and not published weights such as IMAGENET1K_V1."""
+    text = str(weights)
+    return isinstance(weights, str | Path) and ("/" in text or os.sep in text or _OF_WEIGHTS.search(text) is not None)
 
 
 @contextmanager

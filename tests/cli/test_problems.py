@@ -19,8 +19,9 @@ from rga.errors import ConfigError, DataError
 from rga.files import atomic_file
 from rga.inference.figure3 import spread
 from rga.losses import BatchHardTriplet
+from rga.metrics.match_ranks import find_places
 from rga.runs.compose import compose
-from rga.runs.kinds import expect_kinds
+from rga.runs.kinds import expect_kinds, expect_known
 from rga.training import loop
 from rga.training.checkpoints import AtomicCheckpointIO, time_limit
 
@@ -255,10 +256,12 @@ def test_a_failed_run_is_one_line(fails: Any, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_mistake_of_ours_says_so(fails: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fails(lambda: 1 / 0) == 1
+    assert fails(lambda: find_places(None, None, None)) == 1  # type: ignore[arg-type]
     told = capsys.readouterr().err
     assert "Traceback" in told
     assert told.splitlines()[-1].startswith("rga: this is a mistake in rga")
+    assert fails(lambda: 1 / 0) == 1  # of whoever
+    assert capsys.readouterr().err.splitlines()[-1].startswith("rga: this error is not known to rga")
 
 
 def test_debug_shows_the_traceback(fails: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,3 +292,27 @@ def interrupted_in_lightning() -> None:
 def test_an_interrupted_run_says_how_to_go_on(fails: Any, how: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert fails(how) == 130
     assert capsys.readouterr().err == "rga: interrupted; the same command resumes from what was saved\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+recipe.epoch=2"], r"recipe\.epoch: nothing reads this setting; is it recipe\.epochs\?"),
+        (["+recipes=2"], r"recipes: nothing reads this setting; is it recipe\?"),
+        (["+experiment.recipe.epochs=2"], "# @package _global_"),
+        (["+attention.afer=[1]"], r"is it attention\.after\?"),
+    ],
+)
+def test_settings_that_nothing_reads(cache: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        expect_known(OmegaConf.create(compose([*overrides], resolve=False)))
+
+
+def test_a_setting_of_ones_own_that_another_one_refers_to(cache: Path) -> None:
+    expect_known(OmegaConf.create(compose(["+mine.rate=2", "recipe.optimizer.lr=${mine.rate}"], resolve=False)))
+
+
+def test_a_group_without_an_answer(cache: Path) -> None:
+    text = message_of(caught(compose, ["attention=null"]))
+    assert text is not None
+    assert "such as attention=none" in text

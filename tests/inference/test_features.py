@@ -363,3 +363,18 @@ def test_only_what_was_written_is_removed(extractor: Extractor, folder: Path, tm
     (tmp_path / "out/parts/mine.txt").write_text("mine")
     extract(extractor, folder, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out/parts").iterdir()] == ["mine.txt"]
+
+
+def test_features_of_images_that_have_changed_are_not_searched(
+    extractor: Extractor, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = folder / extract(extractor, folder, tmp_path / "out").names[0]
+    search(extractor, tmp_path / "out", folder, top=1)
+    before = image.read_bytes()
+    for change in (lambda: image.write_bytes(before + b" "), image.unlink):
+        change()
+        with pytest.raises(DataError, match=r"not in .* any more, or that have changed since"):
+            search(extractor, tmp_path / "out", folder)
+    folder.rename(tmp_path / "moved")
+    search(extractor, tmp_path / "out", tmp_path / "moved", top=1)
+    assert "not compared with its images" in caplog.text

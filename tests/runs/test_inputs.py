@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import json
 import os
 import shutil
 from pathlib import Path
@@ -148,3 +149,37 @@ def test_seeds_of_different_data_are_not_averaged() -> None:
     assert "runs f/0 and f/1" in told
     assert "train has 6 images, it had 5" in told
     assert disagreement([result(0, 5), result(1, 6, inputs=False)]) is not None
+
+
+def test_images_that_are_not_compressed_count_by_content(tmp_path: Path) -> None:
+    """They have one size in bytes, whatever they show."""
+    lines = []
+    for content in (b"BM1", b"BM2"):
+        (tmp_path / "a.bmp").write_bytes(content)
+        lines.append(Index.of_files([("train", tmp_path / "a.bmp", "1")]).lines)
+    assert lines[0] != lines[1]
+
+
+def test_a_result_alone_says_what_it_was_made_of(tmp_path: Path) -> None:
+    inputs = Inputs(index(write(tmp_path / "set", FILES)), None)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text(json.dumps({"inputs": inputs.summary()}))
+    inputs.check(tmp_path / "run")
+    with pytest.raises(InputsError, match="train"):
+        Inputs(Index(()), None).check(tmp_path / "run")
+
+
+def test_an_edited_block_of_ones_own_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    config = {"attention": {"block": {"_target_": "my_own_blocks.Mine"}}, "task": {"_target_": "rga.tasks.ReID"}}
+
+    def made(source: str) -> Inputs:
+        (tmp_path / "my_own_blocks.py").write_text(source)
+        return Inputs.of(config, None)
+
+    first = made("class Mine:\n    x = 1\n")
+    assert list(first.sources) == ["my_own_blocks"]
+    Inputs(Index(()), None, first.sources).write(tmp_path / "run")
+    made('"""Of mine."""\nclass Mine:  # better\n    """One."""\n\n    x = 1\n').check(tmp_path / "run")
+    with pytest.raises(InputsError, match="the source of my_own_blocks has changed"):
+        made("class Mine:\n    x = 2\n").check(tmp_path / "run")

@@ -8,6 +8,7 @@ import pytest
 
 from rga.errors import ConfigError
 from rga.runs import RESULT, Run
+from rga.runs.compose import compose
 from rga.runs.inputs import InputsError
 from rga.tables import Cell, FilledTable, load
 from rga.tables import fill as fill_table
@@ -221,3 +222,23 @@ def test_damaged_and_incomplete_runs_are_named_and_left_out(record: Recorder, fi
 def test_a_wrong_override_is_named(fill: Fill, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         fill(override)
+
+
+def test_rows_of_different_data_are_not_compared(runs: Path, small_conf: Path, fill: Fill) -> None:
+    def made(block: str, digest: str, weights: str = "0") -> None:
+        inputs = {
+            "data": {"train": {"images": 9, "digest": digest}},
+            "weights": {"file": "a.pth", "digest": weights},
+        }
+        run = Run(runs, compose([f"attention={block}", "seed=0"], conf=small_conf))
+        run.write_result({"metrics": {"rank1": 0.7, "map": 0.5}, "inputs": inputs})
+
+    made("none", "0")
+    made("rga_s", "0")
+    assert cell(fill(), "RGA-S").ours == pytest.approx(70.0)
+    made("rga_s", "1")
+    with pytest.raises(InputsError, match="Baseline and RGA-S were made of different inputs: as many images"):
+        fill()
+    made("rga_s", "0", weights="1")
+    with pytest.raises(InputsError, match=r"the weights a\.pth are another file of the same name"):
+        fill()

@@ -78,6 +78,9 @@ def test_overlays_are_drawn_once(finished: Path, tmp_path: Path) -> None:
         colours = {tuple(colour) for colour in np.asarray(overlay).reshape(-1, 3)}
     assert colours <= {tuple(colour) for colour in cityscapes.read(finished.parent / "data/demo/cityscapes").colours}
     assert predict(run, pictures, tmp_path / "out", "cpu", strength=1.0) == 0
+    Image.new("RGB", (70, 50)).save(pictures / "1.png")  # another image under the same name
+    with pytest.raises(DataError, match=r"1\.png is there already, and of another image"):
+        predict(run, pictures, tmp_path / "out", "cpu", strength=1.0)
 
 
 def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torchvision
 from torch import Tensor, nn
 
 from rga.backbones.mobilenetv2 import torchvision_names
-from rga.backbones.weights import is_file_name, load_weights, read_weights
+from rga.backbones.weights import load_weights, read_weights
+from rga.files import names_a_file
 from rga.plugin import output_shapes
 
 # By these timm loads weights in ways of its own, files of Python objects among them.
@@ -47,7 +48,7 @@ def torchvision_trunk(
             raise ValueError("last_stride removes a stride without dilation, output_stride with it: give one of them")
         _dilate(trunk, name, output_stride)
     if weights is not None:
-        state = read_weights(weights) if is_file_name(weights) else _download(name, str(weights))
+        state = read_weights(weights) if names_a_file(weights) else _download(name, str(weights))
         load_weights(trunk, torchvision_names(state), ignored=heads, source=weights)
     return trunk
 
@@ -74,7 +75,7 @@ def timm_trunk(name: str, weights: str | Path | bool | None = None, last_stride:
     stride = {"output_stride": 16} if last_stride == 1 else {}
     options = {"num_classes": 0, "global_pool": "", **stride, **options}
     network = timm.create_model(name, **options)
-    if not weights or is_file_name(weights):
+    if not weights or names_a_file(weights):
         if weights:
             head = network.pretrained_cfg.get("classifier") or ()
             load_weights(network, read_weights(str(weights)), [head] if isinstance(head, str) else head, source=weights)

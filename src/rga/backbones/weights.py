@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-SUFFIXES = (".pth", ".pt", ".safetensors")
 _COUNTER = ".num_batches_tracked"
 _KEPT_UNDER = ("state_dict", "model", "net", "model_state_dict", "network")  # by training code, beside an optimiser
 _WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
@@ -34,11 +33,6 @@ _NUMPY: list[Any] = [
     *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")),
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
-
-
-def is_file_name(weights: object) -> bool:
-    """Whether `weights` names a file, existing or not, and not published weights such as IMAGENET1K_V1."""
-    return isinstance(weights, (str, Path)) and (str(weights).endswith(SUFFIXES) or len(Path(weights).parts) > 1)
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:

@@ -273,12 +273,27 @@ def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "al
     from rga.tables.filled import is_hydra
 
     filled = fill(spec, asked, counted=counted)
+    if any(line.startswith(("data.root=", "backbone.weights=")) for line in asked):
+        _compare_with_named(filled)
     if not run:
         return filled, []
     from rga.tables.missing import run_missing
 
     failures = run_missing(filled, [line for line in asked if is_hydra(line)], _task(list(sys.argv)))
     return fill(spec, [line for line in asked if line != "rerun=true"], counted=counted), failures
+
+
+def _compare_with_named(filled: "FilledTable") -> None:
+    """See that the runs made here are of the data and the weights that the command line names."""
+    from rga.runs import Run
+    from rga.runs.compose import compose
+    from rga.training.loop import compare_reused
+
+    for entry in filled.entries:
+        for result in entry.results:
+            if "recorded" not in result:
+                config = compose((*entry.overrides, f"seed={result['seed']}"))
+                compare_reused(Run(config["paths"]["runs"], config))
 
 
 def _exit_with(failures: list[str]) -> None:

@@ -39,6 +39,9 @@ _SAID = {
     "Error(s) in loading state_dict": (
         "the checkpoint is of another network than the sources make now: rerun=true makes the run anew"
     ),
+    "Config group override must be a string": (
+        "a group is answered by the name of one of its files, such as attention=none or head=plain"
+    ),
     'Could not detect "srun"': "hydra/launcher=slurm is for machines from which jobs can be sent to SLURM",
     "hydra/launcher/submitit_": _CLUSTER,
     "hydra_plugins.hydra_ray_launcher": _CLUSTER,
@@ -75,11 +78,13 @@ def _known(error: BaseException) -> str | None:
     if package in ("hydra", "omegaconf", "yaml") or kind.__name__ == "MisconfigurationException":
         return text if package == "hydra" else " ".join(text.split())
     if kind.__name__ == "FailedJobError" and "sbatch" in text:  # of submitit
-        return f"{' '.join(text.split())}: what a job asks for is in hydra.launcher (gpus_per_node, mem_gb, partition, ...)"
+        return f"{' '.join(text.split())}: a job asks for hydra.launcher.gpus_per_node, .mem_gb, .partition, ..."
     if isinstance(error, TypeError) and "unexpected keyword argument" in text:
         return f"{text}: an option in a config that this component does not have"
     if kind in (ValueError, RuntimeError) and _raised_by_us(error.__traceback__):
         return text
+    if kind is ValueError and _raised_in(error.__traceback__, "lightning/pytorch"):  # an option of the Trainer
+        return " ".join(text.split())
     return None
 
 
@@ -114,6 +119,11 @@ def _chain(error: BaseException, contexts: bool = False) -> Iterator[BaseExcepti
     while following is not None:
         yield following
         following = following.__cause__ or (following.__context__ if contexts else None)
+
+
+def _raised_in(trace: TracebackType | None, package: str) -> bool:
+    frames = traceback.extract_tb(trace)
+    return bool(frames) and f"/{package}/" in frames[-1].filename and (frames[-1].line or "").startswith("raise ")
 
 
 def _raised_by_us(trace: TracebackType | None) -> bool:

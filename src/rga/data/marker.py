@@ -25,9 +25,18 @@ def recorded(root: str | Path) -> dict[str, Any] | None:
 
 
 def is_drawn(folder: Path, root: Path) -> bool:
-    """Whether a folder of a set at `root`, or one between them, has a marker."""
+    """Whether a folder of a set at `root`, or one between them, has a marker, or one above what it is a link to."""
     top = root.expanduser()
-    return any(recorded(place) is not None for place in (folder, *folder.parents) if place.is_relative_to(top))
+    between = [place for place in (folder, *folder.parents) if place.is_relative_to(top)]
+    real = folder.resolve()
+    return any(recorded(place) is not None for place in (*between, real, *list(real.parents)[:3]))
+
+
+def pass_on(folder: Path, root: Path, out: Path, counts: Mapping[str, tuple[int, ...]]) -> None:
+    """Mark a set at `out` that is made of images of another one at `root`, if those are synthetic."""
+    if is_drawn(folder, root):
+        marker = {"options": {"made of": "synthetic data"}, "counts": counts}
+        (out / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
 
 
 def write(
@@ -48,10 +57,13 @@ def write(
 
     Raises:
         DataError: something else than demo data lies at `root`, or demo data that are to be replaced and, beside them,
-            files that are not synthetic data's.
+            files that are not synthetic data's; or the data have been changed since.
     """
     root, options = Path(root).expanduser(), dict(options)
+    if root.absolute() == Path.cwd():
+        raise DataError(f"{root} is the folder that one is in, which would be replaced: name one below it")
     if (present := recorded(root)) and present["options"] == options:
+        _expect_unchanged(root, present)
         return root
     _refuse_others(root)
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +88,24 @@ def write(
     return root
 
 
+def _expect_unchanged(root: Path, marker: Mapping[str, Any]) -> None:
+    """The runs of synthetic data are named by what they are drawn from, so that has to be what they are."""
+    if "files" not in marker:  # of an earlier version
+        return
+    there = set(_files(root))
+    gone = [name for name, size in marker["files"].items() if size is not None and name not in there]
+    if found := [*gone, *_others(root, marker["files"], there)]:
+        raise DataError(
+            f"{root} holds demo data of which {len(found):,} files are gone, have changed or are new: "
+            f"{shorten(sorted(found))}. Remove the folder, and they are written anew; or name another one"
+        )
+
+
+def _others(root: Path, own: Mapping[str, int | None], present: Iterable[str]) -> list[str]:
+    """The files that are not of a demo set, or not as they were written; of derived ones the size is not known."""
+    return [name for name in present if name != MARKER and own.get(name, -1) not in (None, _size(root / name))]
+
+
 def _refuse_others(root: Path) -> None:
     """Stop where a folder holds what would be lost if it were replaced."""
     if not root.exists():
@@ -91,9 +121,7 @@ def _refuse_others(root: Path) -> None:
             f"{root} holds demo data of an earlier version, which does not say which of the files are its own: choose "
             "another folder, or remove this one if nothing in it is yours"
         )
-    own = marker["files"]
-    others = [name for name in present if name != MARKER and own.get(name, -1) not in (None, _size(root / name))]
-    if others:
+    if others := _others(root, marker["files"], present):
         raise DataError(
             f"{root} holds other demo data, which would be replaced, and {len(others):,} files that are not of it, or "
             f"have changed since: {shorten(others)}. Move them, or choose another folder"

@@ -7,6 +7,7 @@ OUT/parts/                  while it is not complete: the same for a part of the
 
 import hashlib
 import json
+import logging
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ from rga.errors import DataError
 from rga.files import atomic_file
 from rga.inference.features import Extractor, find
 from rga.runs import locked
+
+log = logging.getLogger("rga")
 
 FEATURES, NAMES = "features.safetensors", "names.json"
 _PART = 1024  # images in a part
@@ -78,10 +81,11 @@ def extract(extractor: Extractor, folder: Path, out: Path, skip_unreadable: bool
 
 
 def read(out: Path, extractor: Extractor) -> Features:
-    """What `extract` wrote.
+    """What `extract` wrote. Where the folder of its images is at hand, they are as they were then; else that is logged.
 
     Raises:
-        DataError: there is nothing, it is damaged or not finite, or it is of other weights than the extractor's.
+        DataError: there is nothing, it is damaged or not finite, it is of other weights than the extractor's, or its
+            images have changed since.
     """
     try:
         with safe_open(out / FEATURES, "pt") as file:
@@ -99,7 +103,23 @@ def read(out: Path, extractor: Extractor) -> Features:
             raise DataError(f"{out / NAMES}: {name!r} leads out of the folder of the images")
     if not all(bool(part.isfinite().all()) for part in features.split(_PART)):
         raise DataError(f"{out / FEATURES} holds features that are not finite: remove it, and extract them again")
+    _expect_same_images(out / FEATURES, Path(metadata["folder"]), [*names, *skipped], metadata.get("listing"))
     return Features(features, names, Path(metadata["folder"]), skipped)
+
+
+def _expect_same_images(file: Path, folder: Path, names: list[str], listing: str | None) -> None:
+    if not folder.is_dir():
+        log.warning("%s: not compared with its images, as there is no folder %s", file, folder)
+        return
+    try:
+        same = _listing(folder, sorted(names)) == listing
+    except OSError:
+        same = False
+    if not same:
+        raise DataError(
+            f"{file} holds features of images that are not in {folder} any more, or that have changed since: extract "
+            "them again into another folder, or remove this one"
+        )
 
 
 def _are_names(names: object) -> bool:

@@ -1,5 +1,6 @@
 """What a trained segmentation network sees in the images of a folder: the classes' colours over them, or label ids."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -120,16 +121,32 @@ def _label_ids(trained: Trained, classes: int) -> NDArray[np.uint8]:
 
 def _claim(out: Path, results: dict[Path, Path], made: dict[str, Any]) -> None:
     """Write down of what the results are; results of anything else in this folder are not mixed with them."""
+    images = {result.relative_to(out).as_posix(): _sha256(image) for result, image in results.items()}
     try:
         before = json.loads((out / MADE).read_text())
     except (OSError, ValueError):
         before = None
+    earlier = before if isinstance(before, dict) else {}
     there = [result for result in results if result.exists()]
-    if there and before != made:
-        earlier = before if isinstance(before, dict) else {}
-        differ = " and ".join(key for key in made if earlier.get(key) != made[key])
+    if there and (differ := " and ".join(key for key in made if earlier.get(key) != made[key])):
         how = f"was made with other {differ}" if earlier else f"{out} does not say of what it was made"
         raise DataError(f"{there[0]} is there already, and {how}: name another folder")
-    if before != made:
+    kept = earlier["images"] if isinstance(earlier.get("images"), dict) else {}
+    for result in there:
+        name = result.relative_to(out).as_posix()
+        if kept.get(name) != images[name]:
+            raise DataError(
+                f"{result} is there already, and of another image than {results[result]}: name another folder"
+            )
+    now = made | {"images": kept | images}
+    if before != now:
         with writing(out / MADE) as file:
-            file.write(json.dumps(made, indent=1).encode())
+            file.write(json.dumps(now, indent=1).encode())
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error

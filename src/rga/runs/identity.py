@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from rga.errors import ConfigError
+from rga.files import names_a_file
 from rga.runs.defaults import DEFAULTS
 
 VERSION = 2  # of the rules below; another one migrates the records (rga.tables.migrate)
@@ -28,7 +28,6 @@ _BLIND_TRAINER = {
 _SHARES = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
 _NOT_RESULT = {"seed", "paths", "logger", "hydra", "rerun", "objective"}  # of an override's first word
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
-_WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -83,10 +82,7 @@ def public_name(target: str) -> str:
 
 def weights_file(weights: Any) -> str | None:
     """The name of the file that `weights` is; None for published weights such as IMAGENET1K_V1, and for none."""
-    is_file = isinstance(weights, str) and (
-        "/" in weights or os.sep in weights or weights.endswith(_WEIGHT_FILES)
-    )  # as `rga.backbones.weights` tells them
-    return PurePath(weights).name if is_file else None
+    return PurePath(weights).name if names_a_file(weights) else None
 
 
 def starting_weights(config: Mapping[str, Any]) -> Any:

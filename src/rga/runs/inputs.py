@@ -1,4 +1,4 @@
-"""What a run was made of, by content: an index of its data and the digest of its weights file.
+"""What a run was made of, by content: an index of its data, the digests of its weights and of one's own components.
 
 They are taken when a run starts, kept in its folder, and compared whenever the run is resumed, reused, recorded or
 averaged with others: another data set under the same name, or another file of weights, is never "the same run".
@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -17,10 +17,13 @@ from typing import Any
 
 from rga.errors import ConfigError
 from rga.files import write_atomically
+from rga.runs import sources
+from rga.runs.folder import RESULT
 from rga.runs.identity import starting_weights, weights_file
 
 INPUTS = "inputs.json"
 INDEX = "index.txt.gz"
+_UNCOMPRESSED = (".bmp", ".dib", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff")
 _NAMES = 3  # of many that differ, so many are named
 
 
@@ -41,12 +44,12 @@ class Index:
 
     @classmethod
     def of_files(cls, files: Iterable[tuple[str, Path, str]]) -> "Index":
-        """From (split, path, label) of each file; its size is looked up, and it is not opened."""
+        """From (split, path, label) of each file; its size is looked up; it is opened where that says nothing."""
         splits: dict[str, list[tuple[str, str]]] = {}
         for split, path, label in files:
             splits.setdefault(split, []).append((os.fspath(path), label))
         paths = dict.fromkeys(path for listed in splits.values() for path, _ in listed)  # folder by folder: faster
-        size = {path: os.stat(path).st_size for path in paths}  # noqa: PTH116 - a hundred thousand times
+        size = {path: _content(path) for path in paths}
         lines = []
         for split, listed in splits.items():
             start = len(_top([path for path, _ in listed])) + 1
@@ -67,10 +70,11 @@ class Index:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The data and the file of weights that a run starts from; what is None is not at hand, and not compared."""
+    """What a run starts from: data, file of weights, components of one's own; what is None is not compared."""
 
     data: Index | None
     weights: tuple[str, str] | None  # name and digest of a file; None also: published weights, or none
+    sources: Mapping[str, str] = field(default_factory=dict)  # see `rga.runs.sources`
 
     @classmethod
     def of(cls, config: Mapping[str, Any], data: Index | None) -> "Inputs":
@@ -79,18 +83,18 @@ class Inputs:
         Raises:
             FileNotFoundError: there is no such file of weights.
         """
-        weights = starting_weights(config)
+        weights, own = starting_weights(config), sources.digests(config)
         name = weights_file(weights)
         if name is None:
-            return cls(data, None)
+            return cls(data, None, own)
         with Path(str(weights)).expanduser().open("rb") as file:
-            return cls(data, (name, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"))
+            return cls(data, (name, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"), own)
 
     def summary(self) -> dict[str, Any]:
         """What a result keeps of them."""
         data = {"data": self.data.splits} if self.data else {}
         weights = {"weights": {"file": self.weights[0], "digest": self.weights[1]}} if self.weights else {}
-        return {**data, **weights}
+        return {**data, **weights, **({"sources": dict(self.sources)} if self.sources else {})}
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,9 +116,9 @@ class Inputs:
         if found := differences(theirs, {**theirs, **self.summary()}, read_index(folder), self.data):
             raise InputsError(
                 f"the run in {folder} was made of other inputs than these: {'; '.join(found)}. "
-                "If these are another data set or other weights, give them a name of their own (data.name=NAME, a "
-                "file name) or a folder (paths.runs=FOLDER). If they replace the old ones, rerun=true makes the "
-                "run anew"
+                "If these are another data set, other weights or another block, give them a name of their own "
+                "(data.name=NAME, a file name, a class) or a folder (paths.runs=FOLDER). If they replace the old "
+                "ones, rerun=true makes the run anew"
             )
 
 
@@ -138,7 +142,7 @@ def unlike(first: Mapping[str, Any], second: Mapping[str, Any], root: str | Path
     mine, others = first.get("inputs"), second.get("inputs")
     if not (mine and others):
         return _other_counts(first.get("data"), second.get("data"))
-    folders = [_folder(root, result) for result in (first, second)]
+    folders = [_folder(root, result) if root is not None else None for result in (first, second)]
     return differences(mine, others, *(read_index(folder) if folder else None for folder in folders))
 
 
@@ -153,7 +157,13 @@ def read_index(folder: Path) -> Index | None:
 def _read(folder: Path) -> Mapping[str, Any] | None:
     path = folder / INPUTS
     try:
+        if not path.exists():  # results may have been brought here without them
+            path = folder / RESULT
         found = json.loads(path.read_text(encoding="utf-8"))
+        if path.name == RESULT:
+            found = found.get("inputs")
+            if found is None:
+                return None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -178,6 +188,8 @@ def differences(
     before, after = old.get("weights") or {}, new.get("weights") or {}
     if before.get("digest") != after.get("digest"):
         found.append(f"the weights {before.get('file') or after.get('file')} are another file of the same name")
+    written, now = old.get("sources") or {}, new.get("sources") or {}
+    found += [f"the source of {name} has changed" for name in written if now.get(name, written[name]) != written[name]]
     return found
 
 
@@ -211,6 +223,15 @@ def _other_names(old: Index, new: Index, splits: Set[str]) -> list[str]:
         for what, keys in groups.items()
         if keys
     ]
+
+
+def _content(path: str) -> str:
+    """The size of an image; where all images of one size in pixels have one size in bytes, also what is in it."""
+    size = os.stat(path).st_size  # noqa: PTH116 - a hundred thousand times
+    if not path.lower().endswith(_UNCOMPRESSED):
+        return str(size)
+    with Path(path).open("rb") as file:
+        return f"{size} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def _top(paths: Sequence[str]) -> str:

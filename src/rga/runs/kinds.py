@@ -5,25 +5,34 @@ Only where all of them have numbers, truth values, lists or mappings does a kind
 or none a value (`null`), other things may make sense as well.
 """
 
+import difflib
+import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs.defaults import DEFAULTS
 from rga.runs.identity import public_name
 
+_TOP = {
+    "task", "data", "backbone", "attention", "head", "recipe", "trainer", "logger", "scale", "paths", "seed", "rerun",
+    "objective", "hydra",
+}  # fmt: skip
+_PLAIN_GROUPS = ("backbone", "attention", "recipe", "scale")  # that are read setting by setting
+_READ = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 _WORDS = {
     "bool": "true or false", "int": "a whole number", "float": "a number", "numbers": "a list of numbers",
     "list": "a list", "mapping": "a mapping",
 }  # fmt: skip
 _LEAST = {
     "seed": 0, "data.seed": 0, "data.demo.seed": 0, "task.smoothing": 0, "task.margin": 0, "task.auxiliary": 0,
-    "task.attention_lr": 0, "head.dropout": 0, "scale.shrink": 1,
+    "task.attention_lr": 0, "trainer.accumulate_grad_batches": 1, "head.dropout": 0, "scale.shrink": 1,
     "recipe.epochs": 1, "recipe.identities": 1, "recipe.images": 1, "recipe.batch": 1, "recipe.steps": 1,
     "data.test_batch": 1, "data.workers": 0, "trainer.log_every_n_steps": 1, "trainer.check_val_every_n_epoch": 1,
     "trainer.checkpoint_minutes": 0, "trainer.num_nodes": 1,
@@ -59,6 +68,35 @@ def expect_kinds(config: Mapping[str, Any]) -> None:
             if value < least or (most is not None and value > most):
                 end = f" and at most {most}" if most is not None else ""
                 raise ConfigError(f"{path}={value}: expected at least {least}{end}")
+
+
+def expect_known(config: DictConfig) -> None:
+    """See that a config, not resolved, sets nothing that nothing reads: what has a component is its component's matter.
+
+    Raises:
+        ConfigError: a setting that no installed config has there and that no other one refers to: a misspelt one.
+    """
+    written = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(written, dict)
+    read = set(_READ.findall(json.dumps(written, default=str)))
+    for path, names in (("", _TOP), *((group, _names(group)) for group in _PLAIN_GROUPS)):
+        for name in (written.get(path) or {}) if path else written:
+            place = f"{path}.{name!s}".lstrip(".")
+            if name in names or any(known == place or known.startswith(f"{place}.") for known in read):
+                continue
+            if place == "experiment":
+                raise ConfigError(
+                    f"experiment={written[place] if isinstance(written[place], str) else '...'}: its settings are in a "
+                    "place of their own, where nothing reads them: the first line of its file is "
+                    "`# @package _global_`"
+                )
+            close = difflib.get_close_matches(str(name), names, 1)
+            meant = f"is it {f'{path}.{close[0]}'.lstrip('.')}?" if close else f"there are {', '.join(sorted(names))}"
+            raise ConfigError(f"{place}: nothing reads this setting; {meant}")
+
+
+def _names(group: str) -> set[str]:
+    return {name for owner, name in _known() if owner == group}
 
 
 def _fits(kind: str, kinds: frozenset[str]) -> bool:

@@ -32,11 +32,13 @@ def _quoted(word: str, sweep: bool) -> str:
     if not equals or not _KEYS.fullmatch(key) or value[:1] in ("'", '"') or "${" in value:
         return word
     values = value.split(",") if sweep and not Path(value).expanduser().exists() else [value]
-    return f"{key}={','.join(map(_quote, values))}"
+    words = "" if key.endswith(("weights", "cache")) else "true|false|null|"  # which mean something there
+    other = re.compile(rf"(?i:{words}[+-]?(?:inf|nan|[\d._]+(?:e[+-]?\d+)?))")
+    return f"{key}={','.join(_quote(value, other) for value in values)}"
 
 
-def _quote(value: str) -> str:
-    if _PLAIN.fullmatch(value):
+def _quote(value: str, other: re.Pattern[str]) -> str:
+    if _PLAIN.fullmatch(value) and not other.fullmatch(value):
         return value
     # A backslash is one, but for those before a quote: there each is two.
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)

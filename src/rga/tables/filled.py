@@ -11,7 +11,7 @@ import re
 import shlex
 import statistics
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs import determines_result, fingerprint
 from rga.runs.compose import compose, prepare
-from rga.runs.inputs import InputsError, disagreement
+from rga.runs.inputs import InputsError, disagreement, unlike
 from rga.runs.repeated import expect_set_at_source
 from rga.tables.conditions import Setting
 from rga.tables.recorded import Record, read_records, results
@@ -180,6 +180,7 @@ def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, coun
     for own in runnable:
         expect_set_at_source((*(own or ()), *request.config), conf=conf)
     lines = tuple(Line(row, tuple(_cells(table, row, columns, request))) for row in table.rows)
+    _expect_one_set(table, lines)
     filled = FilledTable(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
     return filled if counted == "here" else replace(filled, stale=_stale(filled))
 
@@ -271,6 +272,34 @@ def _cells(table: Table, row: Row, columns: Sequence[Column], request: _Request)
             paper = row.paper[len(cells)] if column.of_the_paper else None
             cells.append(Cell(column, metric, paper, entry))
     return cells
+
+
+def _expect_one_set(table: Table, lines: Iterable[Line]) -> None:
+    """See that rows which are compared with each other were made of the same data, and of the same weights by name."""
+    first: dict[tuple[int, str], tuple[str, Mapping[str, Any]]] = {}
+    for line in lines:
+        for place, cell in enumerate(line.cells):
+            entry = cell.entry
+            for result in entry.results if entry else ():
+                assert entry is not None
+                for kind, found in _inputs_of(result, entry.setting):
+                    name, other = first.setdefault((place, kind), (line.row.name, found))
+                    if trouble := unlike(other, found):
+                        raise InputsError(
+                            f"{table.label}, {cell.column.name}: {name} and {line.row.name} were made of different "
+                            f"inputs: {'; '.join(trouble)}. They are not compared: make one of them anew (rga train "
+                            "... rerun=true), or give the other data a data.name, or the other weights a file name, of "
+                            "their own"
+                        )
+
+
+def _inputs_of(result: Mapping[str, Any], setting: Setting) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A result's data, and its file of weights, each by name; a set may be there without its training split."""
+    inputs = result.get("inputs") or {}
+    if inputs.get("data"):
+        yield f"data {setting.data} {setting.size}", {"inputs": {"data": inputs["data"]}}
+    if inputs.get("weights"):
+        yield f"weights {inputs['weights'].get('file')}", {"inputs": {"weights": inputs["weights"]}}
 
 
 def _trunk(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from rga.files import expect_no_links_out
 from rga.lightning_internals import install_no_signal_handlers
 from rga.runs import RERUN, RESULT, Run
 from rga.runs.identity import starting_weights, weights_file
-from rga.runs.inputs import INPUTS, Index, Inputs, InputsError
-from rga.runs.kinds import expect_kinds
+from rga.runs.inputs import Index, Inputs, InputsError
+from rga.runs.kinds import expect_kinds, expect_known
 from rga.runs.settings import explained, resolved
 from rga.training import engine
 from rga.training.signals import StoppedError, not_begun, stopping
@@ -39,6 +39,7 @@ def run(config: DictConfig) -> Any:
         StoppedError: a signal has ended it.
     """
     plain = resolved(config)
+    expect_known(config)
     expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)
     if (this.folder / RERUN / RESULT).exists() and engine.rank() == 0 and not this.busy:
@@ -66,8 +67,6 @@ def compare_reused(this: Run) -> str:
     Raises:
         InputsError: they are not the same.
     """
-    if not (this.folder / INPUTS).exists():
-        return ""
     data, weights = this.config["data"], starting_weights(this.config)
     index, gone = None, []
     if data.get("demo") is None:
@@ -78,7 +77,7 @@ def compare_reused(this: Run) -> str:
     if weights_file(weights) is not None and not Path(str(weights)).expanduser().exists():
         gone.append(f"its weights: nothing is at {weights}")
         weights = None
-    Inputs.of({"backbone": {"weights": weights}}, index).check(this.folder)
+    Inputs.of({**this.config, "backbone": {"weights": weights}}, index).check(this.folder)
     return f" (not compared with {'; nor with '.join(gone)})" if gone else ""
 
 
@@ -312,6 +311,8 @@ def _trainer_settings(config: DictConfig) -> dict[str, Any]:
     settings = {str(option): value for option, value in config.trainer.items()}
     if "max_epochs" in settings:
         raise ConfigError("trainer.max_epochs: how many epochs a run has is recipe.epochs")
+    if settings.get("overfit_batches"):
+        raise ConfigError("trainer.overfit_batches: for a training on some batches, trainer.limit_train_batches")
     limit = settings.get("limit_test_batches")
     whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1, without the point, is one batch
     if settings.get("fast_dev_run") or not whole:

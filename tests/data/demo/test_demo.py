@@ -9,7 +9,7 @@ from PIL import Image
 from rga.data import check
 from rga.data.base import cameras, identities
 from rga.data.demo import cuhk03_mat, writers
-from rga.data.marker import MARKER
+from rga.data.marker import MARKER, is_drawn
 from rga.data.reid import cuhk03, market1501
 from rga.errors import DataError
 
@@ -131,3 +131,29 @@ def test_what_a_reader_extracts_is_of_the_set(tmp_path: Path) -> None:
     assert said in str(check("cuhk03_labeled", root))
     with pytest.raises(DataError, match=r"have changed since: images_labeled/mine.png"):
         cuhk03_mat.write(root, **options)
+
+
+def test_a_set_that_was_changed_is_not_trained_on_as_the_demo(tmp_path: Path) -> None:
+    """Its runs are named by what it is drawn from."""
+    for change in (Path.unlink, lambda path: path.write_bytes(b"other")):
+        root = writers.write_market1501(tmp_path / "set", **SMALL)
+        first = sorted((root / "query").iterdir())[0]
+        change(first)
+        with pytest.raises(DataError, match=f"1 files are gone, have changed or are new: query/{first.name}"):
+            writers.write_market1501(root, **SMALL)
+        shutil.rmtree(root)
+
+
+def test_the_folder_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="the folder that one is in"):
+        writers.write_market1501(".", **SMALL)
+
+
+def test_links_to_synthetic_data_are_synthetic(tmp_path: Path) -> None:
+    root = writers.write_market1501(tmp_path / "set", **SMALL)
+    (tmp_path / "links").mkdir()
+    for part in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp_path / "links" / part).symlink_to(root / part)
+    assert is_drawn(tmp_path / "links" / "query", tmp_path / "links")
+    assert not is_drawn(tmp_path, tmp_path)

@@ -11,8 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from rga.data import matches, registry
-from rga.data.base import Sample, Split, identities
+from rga.data import marker, matches, registry
+from rga.data.base import Sample, Split, cameras, identities
 from rga.data.progress import watched
 from rga.data.reid.boxes import GALLERY, PARTS, QUERY, TRAIN
 from rga.errors import DataError
@@ -50,6 +50,11 @@ def write(name: str, root: str | Path, out: str | Path) -> dict[str, list[Sample
         out.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         _fill(workplace / "fresh", parts)
+        counts = {
+            part: (len(of), len(identities(of)), len(cameras(of)))
+            for part, of in zip(("train", "query", "gallery"), parts.values(), strict=True)
+        }
+        marker.pass_on(parts[TRAIN][0].path.parent, Path(root), workplace / "fresh", counts)
         if out.exists():
             out.rmdir()
         (workplace / "fresh").rename(out)
@@ -103,7 +108,8 @@ def _holds(out: Path, parts: dict[str, list[Sample]]) -> bool:
     """Whether `out` is this very set: the same names of the same sizes, and nothing else."""
     try:
         wanted = {f"{part}/{s.path.name}": s.path.stat().st_size for part, samples in parts.items() for s in samples}
-        present = {path.relative_to(out).as_posix(): path.stat().st_size for path in out.rglob("*") if path.is_file()}
+        files = (path for path in out.rglob("*") if path.is_file() and path.name != marker.MARKER)
+        present = {path.relative_to(out).as_posix(): path.stat().st_size for path in files}
     except OSError:
         return False
     return wanted == present
