@@ -312,6 +312,14 @@ def test_a_setting_of_ones_own_that_another_one_refers_to(cache: Path) -> None:
     expect_known(OmegaConf.create(compose(["+mine.rate=2", "recipe.optimizer.lr=${mine.rate}"], resolve=False)))
 
 
+@pytest.mark.parametrize("experiment", ["reid", "cifar_resnet", "cifar_densenet", "cityscapes"])
+def test_what_is_installed_is_known(cache: Path, experiment: str) -> None:
+    for scale in ("paper", "small", "demo"):
+        overrides = [f"experiment={experiment}", f"scale={scale}", "attention=rga_sc"]
+        expect_known(OmegaConf.create(compose(overrides, resolve=False)))
+        expect_known(OmegaConf.create(compose(overrides)))
+
+
 def test_a_group_without_an_answer(cache: Path) -> None:
     text = message_of(caught(compose, ["attention=null"]))
     assert text is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rga.runs import find_results
 from training.command import SMALL, only_result, train, what_counts
 
 pytestmark = pytest.mark.slurm
@@ -144,3 +145,13 @@ def test_a_script_without_srun_is_one_process(folder: Path, whole: tuple[Any, An
     job = ask("sbatch", *options, "--export=ALL,OMP_NUM_THREADS=1", "--wrap", command)
     assert wait(job)["JobState"] == "COMPLETED", log(folder, "script")
     assert what_counts(only_result(folder / "script")) == whole
+
+
+def test_the_launcher_sends_each_run_as_a_job(folder: Path, whole: tuple[Any, Any]) -> None:
+    pytest.importorskip("submitit")
+    asks = ["gpus_per_node=null", "mem_gb=null", "cpus_per_task=1"]
+    launcher = ["hydra/launcher=slurm", *(f"hydra.launcher.{option}" for option in asks)]
+    train(folder / "launched", "seed=0,1", *launcher, sweep=True)
+    counts = [what_counts(result) for found in find_results(folder / "launched").values() for result in found]
+    assert len(counts) == 2
+    assert counts[0] == whole

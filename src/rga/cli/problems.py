@@ -43,7 +43,6 @@ _SAID = {
         "a group is answered by the name of one of its files, such as attention=none or head=plain"
     ),
     'Could not detect "srun"': "hydra/launcher=slurm is for machines from which jobs can be sent to SLURM",
-    "hydra/launcher/submitit_": _CLUSTER,
     "hydra_plugins.hydra_ray_launcher": _CLUSTER,
     "DataLoader worker": (
         "a process that decodes images was ended, mostly for want of memory or of /dev/shm: data.workers=0 does without"
@@ -62,6 +61,8 @@ def message_of(error: BaseException) -> str | None:
 def _known(error: BaseException) -> str | None:
     text, kind = _text(error), type(error)
     package = kind.__module__.partition(".")[0]
+    if "hydra/launcher/submitit_" in text:  # where a sweep is composed, and where a run is
+        return f"{_first(text)} {_CLUSTER}"
     if package in ("rga", "hydra_plugins") or text.startswith("rga: "):
         return text.removeprefix("rga: ")
     if isinstance(error, OSError):

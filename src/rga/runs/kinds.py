@@ -79,6 +79,8 @@ def expect_known(config: DictConfig) -> None:
     written = OmegaConf.to_container(config, resolve=False)
     assert isinstance(written, dict)
     read = set(_READ.findall(json.dumps(written, default=str)))
+    if not read:  # it is resolved, so that nothing says what is read
+        return
     for path, names in (("", _TOP), *((group, _names(group)) for group in _PLAIN_GROUPS)):
         for name in (written.get(path) or {}) if path else written:
             place = f"{path}.{name!s}".lstrip(".")
@@ -121,8 +123,9 @@ def _known() -> dict[Key, tuple[frozenset[str], Any]]:
         start = "" if file.read_text(encoding="utf-8").startswith("# @package _global_") else group
         node: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         for _, key, value in _settings(node, start, _owner(node, start)):
+            here = kinds.setdefault(key, set())
             if not (isinstance(value, str) and "${" in value):
-                kinds.setdefault(key, set()).add(_kind(value))
+                here.add(_kind(value))
                 if value is not None:
                     examples.setdefault(key, value)
     return {key: (frozenset(found), examples.get(key)) for key, found in kinds.items()}
