@@ -101,7 +101,10 @@ def _check(network: nn.Module, pairs: Mapping[str, nn.Sequential], size: tuple[i
     try:
         outputs = inspect(network, size)
     except ValueError as error:
-        raise ValueError(f"with blocks after {', '.join(pairs)} the network does not run: {error}") from error
+        cause = error.__cause__ or error  # without the advice for networks that do not run by themselves
+        raise ValueError(
+            f"with blocks after {', '.join(pairs)} the network does not run: {type(cause).__name__}: {cause}"
+        ) from error
     where = {module: name for name, module in network.named_modules()}
     for name, pair in pairs.items():
         stage, attention = (where[module] for module in pair)

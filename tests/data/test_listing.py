@@ -60,18 +60,18 @@ def test_links_are_followed_and_hidden_folders_are_named(tmp_path: Path) -> None
         (root / name).touch()
     (root / "linked").symlink_to(elsewhere)
     (root / "deep" / "again").symlink_to(root)  # would never end
-    (root / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (root / "b.jpg").symlink_to(elsewhere / "a.jpg")
     images, others = listing(root)
     assert images == ["b.jpg", "deep/a.jpg", "linked/a.jpg"]
-    assert others == sorted(
-        [".hidden.jpg", ".thumbnails/", "@eaDir/", "__MACOSX/", "deep/again/", "gone.jpg", "notes.txt"]
-    )
+    assert others == sorted([".hidden.jpg", ".thumbnails/", "@eaDir/", "__MACOSX/", "deep/again/", "notes.txt"])
     assert left_out(root, others) == [
-        f"in {root} 7 are left out (no images by their names): .hidden.jpg, .thumbnails/, @eaDir/, __MACOSX/, "
-        "deep/again/ and 2 more"
+        f"in {root} 6 are left out (no images by their names): .hidden.jpg, .thumbnails/, @eaDir/, __MACOSX/, "
+        "deep/again/ and 1 more"
     ]
     assert listing(tmp_path / "nowhere") == ([], [])
+    (root / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(DataError, match=r"gone\.jpg is a link to a file that is not there"):
+        listing(root)
 
 
 def as_png(path: Path, name: str) -> None:

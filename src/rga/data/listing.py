@@ -28,7 +28,11 @@ class Listing(NamedTuple):
 
 
 def listing(folder: Path) -> Listing:
-    """List a folder; nothing where there is none. What file browsers leave (Thumbs.db, `._` files) is not listed."""
+    """List a folder; nothing where there is none. What file browsers leave (Thumbs.db, `._` files) is not listed.
+
+    Raises:
+        DataError: an image is a link to a file that is not there: it would be missing without a word.
+    """
     found = Listing([], [])
     for name, image in _walk(os.fspath(folder), "", ()):
         (found.images if image else found.others).append(name)
@@ -111,8 +115,13 @@ def _walk(folder: str, below: str, inside: tuple[str, ...]) -> Iterator[tuple[st
             else:
                 yield from _walk(entry.path, f"{name}/", inside)
         else:
-            image = entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
-            yield name, image
+            image = entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
+            if image and not entry.is_file() and entry.is_symlink():
+                raise DataError(
+                    f"{entry.path} is a link to a file that is not there ({os.readlink(entry.path)}): bring that back, "  # noqa: PTH115
+                    "or remove the link if the image is not of the set"
+                )
+            yield name, image and entry.is_file()
 
 
 def is_left_behind(name: str) -> bool:

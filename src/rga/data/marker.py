@@ -29,7 +29,8 @@ def is_drawn(folder: Path, root: Path) -> bool:
     top = root.expanduser()
     between = [place for place in (folder, *folder.parents) if place.is_relative_to(top)]
     real = folder.resolve()
-    return any(recorded(place) is not None for place in (*between, real, *list(real.parents)[:3]))
+    linked = [] if real.is_relative_to(top.resolve()) else [real, *real.parents]
+    return any(recorded(place) is not None for place in (*between, *linked))
 
 
 def pass_on(folder: Path, root: Path, out: Path, counts: Mapping[str, tuple[int, ...]]) -> None:
