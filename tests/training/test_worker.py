@@ -13,8 +13,8 @@ from rga.errors import ConfigError
 from rga.runs import Run, find_results, locked
 from rga.runs.compose import compose
 from rga.runs.state import State, read_state
-from rga.tables.plan import Plan, composed, make_plan, read_plan, write_plan
-from rga.tables.status import as_json, as_text, statuses
+from rga.tables.run_plan import Plan, composed, make_plan, read_plan, write_plan
+from rga.tables.run_status import as_json, as_text, statuses
 from rga.training.worker import CLAIM, Busy, work
 
 TABLES = Path(__file__).parents[1] / "tables"

@@ -218,10 +218,10 @@ def table(
     if name is None or "=" in name:
         if name or run or commands or format != Format.text:
             raise typer.BadParameter("of which table? rga table alone lists them")
-        from rga.tables.listing import listing
+        from rga.tables.overview import list_tables
 
         with plain_warnings():
-            say(listing())
+            say(list_tables())
         return
     with plain_warnings():
         filled, failures = _filled(load(name), asked, run)

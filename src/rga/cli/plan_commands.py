@@ -9,7 +9,7 @@ import typer
 from rga.cli import plain_warnings, say
 
 if TYPE_CHECKING:
-    from rga.tables.plan import Plan
+    from rga.tables.run_plan import Plan
 
 
 class Busy(StrEnum):
@@ -34,7 +34,7 @@ def plan(
 
     rga plan 1 2 3 4 5 6 7 seed=0,1,2
     """
-    from rga.tables.plan import make_plan, write_plan
+    from rga.tables.run_plan import make_plan, write_plan
 
     overrides = [word for word in words if "=" in word or word.startswith("~")]
     tables = [word for word in words if word not in overrides]
@@ -58,7 +58,7 @@ def work(
     Workers on any nodes that share the folder of runs share a plan. One that is ended loses nothing: its runs are
     resumed by whichever worker comes to them.
     """
-    from rga.tables.plan import read_plan
+    from rga.tables.run_plan import read_plan
     from rga.training import worker
 
     with plain_warnings():
@@ -76,8 +76,8 @@ def status(
     format: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.text,
 ) -> None:
     """Show what every run is doing: finished, running, interrupted, failed, stale or not begun."""
-    from rga.tables.plan import read_plan
-    from rga.tables.status import as_json, as_text, statuses
+    from rga.tables.run_plan import read_plan
+    from rga.tables.run_status import as_json, as_text, statuses
 
     with plain_warnings():
         made = read_plan(file) if file is not None else None
@@ -86,7 +86,7 @@ def status(
 
 
 def _finished(made: "Plan") -> list[str]:
-    from rga.tables.status import statuses
+    from rga.tables.run_status import statuses
 
     return [run.run for run in statuses(_folder(made.overrides), made) if run.state == "finished"]
 

@@ -16,7 +16,7 @@ from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs import FolderBusyError, Run, locked
 from rga.runs.foreign import vetted
-from rga.tables.plan import Plan, composed_all
+from rga.tables.run_plan import Plan, composed_all
 from rga.training.launcher import Busy, Job, Outcome, run_jobs, slots_for
 
 CLAIM = ".claim"

@@ -22,7 +22,7 @@ filled: for how many of its configs there is a finished run, of any seed; here, 
 rga table NAME prints a table, rga table NAME --run makes the runs that are missing; rga cost measures the blocks"""
 
 
-def listing(experiments: Path = EXPERIMENTS, conf: Path = CONF) -> str:
+def list_tables(experiments: Path = EXPERIMENTS, conf: Path = CONF) -> str:
     """A line for each table, and one for each further setting in which runs of it are recorded."""
     table = RichTable(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, left in (("table", True), ("filled", False), ("here", False), ("recorded", False), ("", True)):

@@ -11,7 +11,7 @@ import pytest
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import Run
 from rga.tables import available, load
-from rga.tables.listing import listing
+from rga.tables.overview import list_tables
 from rga.tables.recording import record_table
 
 HOLDOUT = ("data=market1501_holdout", "backbone=tiny")
@@ -37,7 +37,7 @@ def test_runs_here_and_recorded_are_counted(
     runs: Path, record: Callable[..., Run], experiments: Path, small_conf: Path
 ) -> None:
     title = "Table 7: a made-up table, 100 % test & no result"
-    assert lines(listing(experiments, small_conf)) == [
+    assert lines(list_tables(experiments, small_conf)) == [
         ["7", "0 of 3", "0", "0", title],
         ["again", "0 of 3", "0", "0", title],
     ]
@@ -51,7 +51,7 @@ def test_runs_here_and_recorded_are_counted(
     record("attention=none", "seed=3", rank1=0.5, map=0.5)
     record("attention=rga_c", rank1=0.5, map=0.5)
     record("attention=rga_c", "scale=demo", "seed=1", rank1=0.5, map=0.5)
-    assert lines(listing(experiments, small_conf)) == [
+    assert lines(list_tables(experiments, small_conf)) == [
         ["7", "2 of 3", "2", "0", title],
         ["1 of 3", "0", "2", "with data=market1501_holdout backbone=tiny"],
         ["again", "2 of 3", "2", "0", title],
@@ -61,7 +61,7 @@ def test_runs_here_and_recorded_are_counted(
 def test_every_table_of_the_repository_is_listed(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(EXPERIMENTS, tmp_path / "experiments", ignore=shutil.ignore_patterns("results"))
-    listed = {line[0]: line for line in lines(listing(tmp_path / "experiments"))}
+    listed = {line[0]: line for line in lines(list_tables(tmp_path / "experiments"))}
     assert list(listed) == available()
     for name in available():
         table = load(name)

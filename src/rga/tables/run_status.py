@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rga.runs import RESULT, fingerprint, is_locked, read_result
 from rga.runs.state import State, read_state
-from rga.tables.plan import Plan
+from rga.tables.run_plan import Plan
 
 LAST = "last.ckpt"  # as `rga.training.checkpoints` names it
 _STATES = ("running", "failed", "interrupted", "not begun", "stale", "finished")
