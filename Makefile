@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test fast slurm lint format docs clean
+.PHONY: demo test fast slurm gpu lint format docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/rga table 1 --run scale=demo data=market1501
@@ -19,6 +19,10 @@ fast: $(INSTALLED)
 slurm: $(INSTALLED)
 	tests/slurm/up.sh
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slurm --timeout 1800 tests/slurm
+
+# What needs a GPU, on a machine that has one.
+gpu: $(INSTALLED)
+	$(BIN)/pytest -m gpu
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
