@@ -28,7 +28,6 @@ OVERRIDES = [
     "trainer.checkpoint_minutes=0",
     "++data.demo={identities: 20, test_identities: 6, images: 4, distractors: 2, junk: 1, seed: 0}",
 ]  # fmt: skip
-LONGEST = 12.0  # seconds until something is ended
 ENDS = ("SIGKILL", "SIGTERM", "SIGUSR1", "full disk")
 RGA = [sys.executable, "-m", "rga"]
 
@@ -101,14 +100,14 @@ def main() -> None:
         (folder / name).mkdir()
     makers = scenes(folder)
     given = makers["workers"]().overrides
-    rows = ["1", "data=market1501", "seed=0", *given]
+    rows = ["3", "data=market1501", "seed=0", *given]
     subprocess.run([*RGA, "plan", *rows, "--out", str(folder / "plan.jsonl")], check=True, cwd=folder)
-    whole = {}
+    whole, seconds = {}, {}
     for name, maker in makers.items():
-        scene = maker()
+        scene, begun = maker(), time.monotonic()
         for process in scene.start():
             assert process.wait() == 0, f"{name}, undisturbed, ended with {process.returncode}"
-        whole[name] = (scene.made(), scene.files())
+        whole[name], seconds[name] = (scene.made(), scene.files()), time.monotonic() - begun
         print(f"{name}, undisturbed: {len(whole[name][0])} runs", flush=True)
 
     kills: collections.Counter[str] = collections.Counter()
@@ -120,7 +119,7 @@ def main() -> None:
         while len(scene.made()) < len(whole[name][0]):
             processes, starts = scene.start(), starts + 1
             assert starts < 100, f"{name} is never finished"
-            until = time.monotonic() + draw.uniform(0, LONGEST)
+            until = time.monotonic() + draw.uniform(0, seconds[name])
             while time.monotonic() < until and any(process.poll() is None for process in processes):
                 time.sleep(0.05)
             for process in processes:
