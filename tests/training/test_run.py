@@ -89,13 +89,6 @@ def test_missing_data_stop_before_training(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_wandb_offline_records_the_run(finished: Path, tmp_path: Path) -> None:
-    folder = finished.parent / "wandb"
-    train(folder, "logger=wandb", "recipe.epochs=1")
-    (run,) = folder.glob("*/*")
-    assert list(run.glob(f"wandb/offline-run-*/run-{run.parent.name}-0.wandb"))
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -158,6 +158,15 @@ def _place(group: str) -> int:
     return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS)
 
 
+def chosen() -> dict[str, str | None]:
+    """What each config group of the run that Hydra has started was answered with; empty where it was not."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return {}
+    return {str(group): choice for group, choice in HydraConfig.get().runtime.choices.items()}
+
+
 def explained() -> list[str]:
     """The same of the run that Hydra has started, for its log; nothing where a run was started otherwise."""
     from hydra.core.hydra_config import HydraConfig

@@ -22,6 +22,7 @@ from rga.tables.spec import is_plain_override, name_of, stem_of
 
 RESULTS = EXPERIMENTS / "results"
 POINTS = 200  # of a learning curve
+GATE_STRIDE = 10  # of those points, which keep the statistics of the gates
 
 _RESULT = (
     "version",
@@ -75,7 +76,11 @@ def thinned(curve: Sequence[Mapping[str, float]], points: int = POINTS) -> list[
     """At most `points` entries of a learning curve, the first and the last among them, to six digits."""
     last = len(curve) - 1
     kept = range(len(curve)) if last < points else [round(place * last / (points - 1)) for place in range(points)]
-    return [{key: float(f"{value:.6g}") for key, value in curve[index].items() if value is not None} for index in kept]
+    entries = [dict(curve[index]) for index in kept]
+    for place, entry in enumerate(entries):  # a gate has three numbers in each stage: ten times what is there otherwise
+        if place % GATE_STRIDE and place != len(entries) - 1 and len(entries) > GATE_STRIDE:
+            entries[place] = {key: value for key, value in entry.items() if not key.startswith("gates/")}
+    return [{key: float(f"{value:.6g}") for key, value in entry.items() if value is not None} for entry in entries]
 
 
 def read_records(folder: Path = RESULTS) -> tuple[Record, ...]:

@@ -78,5 +78,5 @@ class Classification(Task):
     def _report(self, prefix: str) -> None:
         for name, metric in (("error", self.top1), ("top5_error", self.top5)):
             wrong = 1 - metric.compute().double()
-            self.log(prefix + name, wrong, rank_zero_only=True)
+            self.log(prefix + name, wrong, rank_zero_only=True, logger=not prefix)  # Monitor logs val/
             metric.reset()

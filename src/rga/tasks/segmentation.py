@@ -155,4 +155,5 @@ class Segmentation(Task):
         values = {"miou": ious.nanmean()}
         if classes:
             values |= {f"iou/{name}": iou for name, iou in zip(self.classes, ious, strict=True) if not iou.isnan()}
-        self.log_dict({prefix + name: value for name, value in values.items()}, rank_zero_only=True)
+        named = {prefix + name: value for name, value in values.items()}
+        self.log_dict(named, rank_zero_only=True, logger=not prefix.startswith("val/"))  # Monitor logs those

@@ -1,19 +1,73 @@
 """Weights & Biases under the run's own identity."""
 
+import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from netrc import NetrcParseError, netrc
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
 
 from rga.runs import RERUN
+from rga.tables.label import Label
+
+_STEP, _EPOCH = "trainer/global_step", "epoch"
+_SMALL_IS_BETTER = ("loss", "error")
 
 
-def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto") -> WandbLogger:
+class WandbRun(WandbLogger):
+    """Lightning's logger whose run one can read: named by its `Label`, each metric over the steps or the epochs."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._defined: set[str] = set()
+
+    def introduce(self, label: Label) -> None:
+        """Name the run, before anything is logged, by what nothing else was chosen for."""
+        own = {"name": label.name, "group": label.group, "job_type": label.task, "tags": list(label.tags)}
+        for option, value in own.items():
+            if self._wandb_init.get(option) is None:
+                self._wandb_init[option] = value
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        for name in metrics.keys() - self._defined - {_STEP}:
+            self._define(name)
+        super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def log_histograms(self, histograms: Mapping[str, Sequence[int]], epoch: int, step: int) -> None:
+        """Log counts in equal parts of 0..1."""
+        import wandb
+
+        named = {
+            f"{name}/histogram": wandb.Histogram(np_histogram=(counts, np.linspace(0, 1, len(counts) + 1)))
+            for name, counts in histograms.items()
+        }
+        self.log_metrics({**named, _EPOCH: epoch}, step)
+
+    def _define(self, name: str) -> None:
+        """Say which axis a metric has, and which of its values is its summary; of test metrics the last one is."""
+        self._defined.add(name)
+        if name == _EPOCH:
+            self.experiment.define_metric(name, hidden=True)
+        elif name.startswith("train/"):
+            self.experiment.define_metric(name, step_metric=_STEP)
+        elif name.startswith("val/"):
+            least = name.rpartition("/")[2].endswith(_SMALL_IS_BETTER)
+            self.experiment.define_metric(name, step_metric=_EPOCH, summary="min,last" if least else "max,last")
+        else:
+            self.experiment.define_metric(name, step_metric=_EPOCH)
+
+
+def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto", **options: Any) -> WandbRun:
     """Log to the wandb run `<fingerprint>-<seed>`, so that a resumed run continues in the same place.
 
     Args:
@@ -21,12 +75,59 @@ def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto") -> 
         project: of wandb.
         offline: "auto" is offline where neither WANDB_API_KEY nor a login of `wandb login` is found; `wandb sync` sends
             an offline run later. WANDB_MODE has the last word.
+        options: of `wandb.init`; without them, name, group, job type and tags say what the run is.
+
+    Raises:
+        TypeError: an option that `wandb.init` does not have, or one that says where a run lies.
     """
+    import wandb
+
+    if unknown := options.keys() - (inspect.signature(wandb.init).parameters.keys() - {"dir", "id", "resume", "mode"}):
+        raise TypeError(f"logger.wandb.{min(unknown)}: wandb.init has no such option, or the run itself decides it")
     run = save_dir.parent if save_dir.name == RERUN else save_dir
-    name = f"{run.parent.name}-{run.name}"
     if offline == "auto":
-        offline = os.environ.get("WANDB_MODE", "") == "offline" or not _account()
-    return WandbLogger(save_dir=save_dir, project=project, id=name, name=name, offline=bool(offline), resume="allow")
+        offline = os.environ.get("WANDB_MODE", "") == "offline" or not has_account()
+    return WandbRun(
+        save_dir=save_dir,
+        project=project,
+        id=f"{run.parent.name}-{run.name}",
+        offline=bool(offline),
+        resume="allow",
+        **{
+            option: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for option, value in options.items()
+        },
+    )
+
+
+def introduce(logger: Logger, label: Label, config: Mapping[str, Any]) -> None:
+    """Tell a logger what the run is: its choices flat, and below them `config` with all of it."""
+    if isinstance(logger, WandbRun):
+        logger.introduce(label)
+    logger.log_hyperparams({**label.choices, **config})
+
+
+def log_histograms(logger: Logger, histograms: Mapping[str, Sequence[int]], epoch: int, step: int) -> None:
+    """Log counts in equal parts of 0..1, where a logger has histograms."""
+    if isinstance(logger, WandbRun):
+        logger.log_histograms(histograms, epoch, step)
+    elif isinstance(logger, TensorBoardLogger):
+        for name, counts in histograms.items():
+            limits, total = np.linspace(0, 1, len(counts) + 1), np.asarray(counts)
+            centres = (limits[1:] + limits[:-1]) / 2
+            logger.experiment.add_histogram_raw(
+                f"{name}/histogram", min=0.0, max=1.0, num=total.sum(), sum=(total * centres).sum(),
+                sum_squares=(total * centres**2).sum(), bucket_limits=limits[1:].tolist(),
+                bucket_counts=total.tolist(), global_step=epoch,
+            )  # fmt: skip
+
+
+def conclude(logger: Logger, facts: Mapping[str, Any], step: int) -> None:
+    """Tell a logger what a finished run has cost and was made of: numbers, and in wandb's summary texts as well."""
+    logger.log_metrics({name: value for name, value in facts.items() if not isinstance(value, str)}, step=step)
+    if isinstance(logger, WandbRun):
+        logger.experiment.summary.update(dict(facts))
+    logger.save()
 
 
 def begins_anew(logger: Logger) -> bool:
@@ -49,7 +150,8 @@ def finished_wandb() -> Iterator[None]:
             wandb.finish(exit_code=failed)
 
 
-def _account() -> bool:
+def has_account() -> bool:
+    """Whether wandb has a key to log in with."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc

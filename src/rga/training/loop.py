@@ -19,7 +19,7 @@ from rga.runs import RERUN, RESULT, Run
 from rga.runs.identity import starting_weights, weights_file
 from rga.runs.inputs import Index, Inputs, InputsError
 from rga.runs.kinds import expect_kinds, expect_known
-from rga.runs.settings import explained, resolved
+from rga.runs.settings import chosen, explained, resolved
 from rga.training import engine
 from rga.training.signals import StoppedError, not_begun, stopping
 
@@ -96,6 +96,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
 
     from rga.network import build
     from rga.tables.cells_of_run import cells_of
+    from rga.tables.label import label
     from rga.training import world
     from rga.training.checkpoints import (
         LAST,
@@ -105,9 +106,9 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         StopWhenDiverged,
         time_limit,
     )
-    from rga.training.loggers import finished_wandb
+    from rga.training.loggers import conclude, finished_wandb, introduce
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
-    from rga.training.provenance import provenance
+    from rga.training.provenance import flops, provenance
     from rga.training.speed import Speed
     from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
@@ -201,7 +202,11 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             log.info("resuming from %s", last)
         with finished_wandb():
             for logger in trainer.loggers:
-                logger.log_hyperparams({"fingerprint": this.fingerprint, "cells": cells, **this.config})
+                introduce(
+                    logger,
+                    label(this.config, cells, chosen()),
+                    {"seed": this.seed, "fingerprint": this.fingerprint, "cells": cells, "config": this.config},
+                )
             with world.ending_together(trainer, hosts):
                 trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
                 _expect_finished(monitor.curve, config.recipe.epochs, checkpoint.kept())
@@ -222,6 +227,15 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 **provenance(trainer.strategy.root_device, trainer.world_size),
             }
             this.write_result(result, workplace)
+            facts = {
+                "parameters": result["parameters"],
+                "flops": flops(task, config.data.size),
+                "hours": monitor.seconds / 3600,
+                "epoch": config.recipe.epochs,
+                "data_digest": json.dumps(result["inputs"], sort_keys=True),
+            }
+            for logger in trainer.loggers:
+                conclude(logger, facts, trainer.global_step)
             log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         this.settle()
         return result

@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
-from rga.training.loggers import begins_anew
+from rga.training.gates import IMAGES, Seen, blocks_of, see
+from rga.training.loggers import begins_anew, log_histograms
 
 log = logging.getLogger("rga")
 _NOT_AVERAGES = ("epoch", "lr", "images_per_second")  # of an entry of the curve
@@ -30,7 +31,8 @@ class EpochSeed(Callback):
 class Monitor(Callback):
     """Average whatever `training_step` returns over each epoch and keep the curve and the time spent in the checkpoint.
 
-    `curve` is a list of {epoch, lr, images_per_second, <what training_step returns>, <what validation logs>};
+    `curve` is a list of {epoch, lr, images_per_second, <what training_step returns>, <what validation logs>, <the
+    statistics of the gates, see `rga.training.gates`>};
     `seconds` counts the training of all sessions of a run that was resumed.
 
     The averages are kept on the device and read every `steps` steps and at the end of an epoch: reading makes the host
@@ -64,13 +66,25 @@ class Monitor(Callback):
                     values = {name: value for name, value in entry.items() if name not in _NOT_AVERAGES}
                     named = {name if "/" in name else f"epoch/{name}": value for name, value in values.items()}
                     step = trainer.global_step * number // len(self.curve)
-                    logger.log_metrics({**named, "epoch": number - 1}, step=step)  # Lightning counts epochs from 0
+                    logger.log_metrics({**named, "epoch": number}, step=step)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._sums, self._read, self._done, self._images = {}, {}, 0, 0
         self._validation, self._validating = {}, 0.0
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self._seen: Tensor | None = None  # images of the last batch
+        self._norm: Tensor | None = None
+        self._gated = trainer.is_global_zero and bool(blocks_of(pl_module))
         self._started = time.monotonic()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Take the gradient's norm in the steps that are reported: on the device, and read with the averages."""
+        left = self.steps - self._done % self.steps
+        if left <= trainer.accumulate_grad_batches:
+            gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+            self._norm = torch.nn.utils.get_total_norm(gradients)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -80,12 +94,18 @@ class Monitor(Callback):
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._done += 1
         self._images += len(batch["image"]) * trainer.world_size
+        if self._gated:
+            self._seen = batch["image"][:IMAGES]
         if self._done % self.steps == 0:
             sums = self._fetch()
             means = {name: (total - self._read.get(name, 0.0)) / self.steps for name, total in sums.items()}
             self._read = sums
             self.latest = {**means, "lr": self._lr, "images/s": self._images / (time.monotonic() - self._started)}
-            self._report(trainer, {f"train/{name}": value for name, value in self.latest.items()})
+            told = {**self.latest, **self._rates(trainer), **self._memory(pl_module.device)}
+            if self._norm is not None:
+                told["gradient_norm"] = float(self._norm)
+            epoch = trainer.current_epoch + self._done / trainer.num_training_batches
+            self._report(trainer, {f"train/{name}": value for name, value in told.items()}, epoch)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validating -= time.monotonic()
@@ -111,8 +131,13 @@ class Monitor(Callback):
             "images_per_second": round(self._images / (seconds - self._validating), 2),
             **averages,
         }
+        gates = self._gates(trainer, pl_module)
+        entry |= gates.values
         self.curve.append(entry)
-        self._report(trainer, {f"epoch/{name}": entry[name] for name in names})
+        told = {f"epoch/{name}": entry[name] for name in names} | self._validation | gates.values
+        self._report(trainer, told, entry["epoch"])
+        for logger in trainer.loggers:
+            log_histograms(logger, gates.histograms, trainer.current_epoch + 1, trainer.global_step)
         if trainer.is_global_zero:
             values = "  ".join(f"{name} {value:.4f}" for name, value in averages.items())
             log.info(
@@ -126,10 +151,27 @@ class Monitor(Callback):
             zip(self._sums, torch.stack([value.double() for value in self._sums.values()]).tolist(), strict=True)
         )
 
+    def _gates(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Seen:
+        if self._seen is None:
+            return Seen({}, {})
+        with trainer.precision_plugin.forward_context():
+            return see(pl_module, self._seen)
+
     @staticmethod
-    def _report(trainer: pl.Trainer, values: dict[str, float]) -> None:
+    def _rates(trainer: pl.Trainer) -> dict[str, float]:
+        """The learning rates of the groups after the first, whose is `lr`."""
+        groups = trainer.optimizers[0].param_groups[1:]
+        return {f"lr_{group.get('name', number)}": float(group["lr"]) for number, group in enumerate(groups, 2)}
+
+    @staticmethod
+    def _memory(device: torch.device) -> dict[str, float]:
+        """The most that was allocated so far, in MiB; the host knows it."""
+        return {"memory_mib": torch.cuda.max_memory_allocated(device) / 2**20} if device.type == "cuda" else {}
+
+    @staticmethod
+    def _report(trainer: pl.Trainer, values: dict[str, float], epoch: float) -> None:
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.global_step)
+            logger.log_metrics({**values, "epoch": epoch}, step=trainer.global_step)
             logger.save()
 
 

@@ -2,12 +2,14 @@
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 _PACKAGES = (
     "rga",
@@ -28,6 +30,15 @@ def provenance(device: torch.device, devices: int) -> dict[str, Any]:
         "device": f"{devices} x {_name(device)}",
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def flops(network: torch.nn.Module, size: Sequence[int]) -> int:
+    """Of a forward of one image of size (H, W): 2 per multiply-add of convolutions and matrix products."""
+    parameter = next(network.parameters())
+    image = torch.zeros(1, 3, size[0], size[1], device=parameter.device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(image)
+    return int(counter.get_total_flops())
 
 
 def _version(package: str) -> str | None:

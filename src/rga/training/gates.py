@@ -1,0 +1,104 @@
+"""What the gates of a network do while it is trained: mean, spread and saturation of each stage's.
+
+They are those of a few training images of the epoch's last batch, as the network would be tested now: one forward an
+epoch, none of whose numbers acts on the training, and nothing that a step has to wait for.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rga.attention.gate_values import Gates
+from rga.inspection import ATTENTION
+
+IMAGES = 32
+BINS = 50
+_ENDS = 0.05  # below it, and above 1 minus it, a gate is saturated
+STATISTICS = ("mean", "std", "saturated")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of all gates.
+
+    Args:
+        values: `gates/STAGE/spatial/mean` and so on: the mean, the standard deviation over images and positions (or
+            channels), and the share below 0.05 or above 0.95.
+        histograms: how many lie in each of `BINS` equal parts of 0..1, those outside at its ends.
+    """
+
+    values: dict[str, float]
+    histograms: dict[str, list[int]]
+
+
+def blocks_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The attention blocks by the names of their stages."""
+    return {
+        name.rpartition(".")[0].removeprefix("backbone.").removeprefix("segmenter.") or ATTENTION: module
+        for name, module in network.named_modules()
+        if name.rpartition(".")[2] == ATTENTION
+    }
+
+
+def see(network: nn.Module, images: Tensor) -> Seen:
+    """Look at the gates of a network for images (B, 3, H, W), normalised; what it holds is left as it was."""
+    inputs: dict[str, Tensor] = {}
+    with torch.no_grad(), _evaluating(network), _kept_inputs(blocks_of(network), inputs):
+        network(images[:IMAGES])
+        numbers: dict[str, Tensor] = {}
+        for stage, x in inputs.items():
+            gates = Gates(blocks_of(network)[stage], x)
+            for kind, gate in (("spatial", gates.spatial()), ("channel", gates.channel())):
+                if gate is not None:
+                    numbers[f"gates/{stage}/{kind}"] = _statistics(gate.float())
+    if not numbers:
+        return Seen({}, {})
+    rows = torch.stack(list(numbers.values())).tolist()  # the one transfer
+    found = dict(zip(numbers, rows, strict=True))
+    return Seen(
+        {
+            f"{name}/{statistic}": row[place]
+            for name, row in found.items()
+            for place, statistic in enumerate(STATISTICS)
+        },
+        {name: [int(count) for count in row[len(STATISTICS) :]] for name, row in found.items()},
+    )
+
+
+def _statistics(gate: Tensor) -> Tensor:
+    saturated = ((gate < _ENDS) | (gate > 1 - _ENDS)).float().mean()
+    counts = torch.histc(gate.clamp(0, 1), bins=BINS, min=0.0, max=1.0)
+    return torch.cat([torch.stack([gate.mean(), gate.std(correction=0), saturated]), counts]).double()
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _kept_inputs(blocks: dict[str, nn.Module], inputs: dict[str, Tensor]) -> Iterator[None]:
+    """Keep what each block is given first."""
+
+    def keep(stage: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+            inputs.setdefault(stage, args[0])
+
+        return module.register_forward_pre_hook(hook)
+
+    hooks = [keep(stage, module) for stage, module in blocks.items()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

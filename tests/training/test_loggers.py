@@ -1,0 +1,114 @@
+"""What a run's loggers hold can be asked: rank-1 by attention with seeds, over epochs, the gates by stage."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from rga.attention import CBAM
+from rga.training.gates import see
+from rga.training.loggers import wandb_logger
+from training.command import only_result, train
+from training.wandb_file import OfflineRun, read
+
+
+def offline(folder: Path) -> OfflineRun:
+    (path,) = folder.glob("*/*/wandb/offline-run-*/*.wandb")
+    return read(path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], tuple[Path, OfflineRun]]:
+    found = {}
+    for attention, seed in (("rga_sc", 0), ("rga_sc", 1), ("rga_s_wo_rel", 0)):
+        folder = tmp_path_factory.mktemp("wandb") / "runs"
+        train(folder, "logger=wandb", f"attention={attention}", f"seed={seed}", "recipe.epochs=2")
+        found[attention, seed] = folder, offline(folder)
+    return found
+
+
+@pytest.mark.slow
+def test_rank1_by_attention_with_seeds(runs: dict[tuple[str, int], tuple[Path, OfflineRun]]) -> None:
+    asked: dict[str, dict[int, float]] = {}
+    for _, run in runs.values():
+        asked.setdefault(run.config["attention"], {})[run.config["seed"]] = run.summary["rank1"]
+    assert {name: set(seeds) for name, seeds in asked.items()} == {"rga_sc": {0, 1}, "rga_s_wo_rel": {0}}
+    for (attention, seed), (folder, _) in runs.items():
+        assert asked[attention][seed] == pytest.approx(only_result(folder)["metrics"]["rank1"])
+
+
+@pytest.mark.slow
+def test_names_say_what_a_run_is(runs: dict[tuple[str, int], tuple[Path, OfflineRun]]) -> None:
+    (folder, first), (_, second), (_, other) = runs.values()
+    assert first.run.display_name == "RGA-SC · market1501 · tiny · seed 0"
+    assert other.run.display_name.startswith("RGA-S w/o Rel. · ")
+    assert first.run.run_id == f"{only_result(folder)['fingerprint']}-0"
+    assert first.run.run_group == second.run.run_group != other.run.run_group
+    assert first.run.job_type == "ReID"
+    assert {"demo", "market1501"} <= set(first.run.tags)
+    assert first.config["config"]["attention"]["block"]["_target_"] == "rga.attention.RGASC"
+
+
+@pytest.mark.slow
+def test_epochs_are_the_axis_and_gates_are_there_by_stage(
+    runs: dict[tuple[str, int], tuple[Path, OfflineRun]],
+) -> None:
+    folder, run = runs["rga_sc", 0]
+    losses = [(entry["epoch"], entry["epoch/loss"]) for entry in run.history if "epoch/loss" in entry]
+    assert [epoch for epoch, _ in losses] == [1, 2]
+    assert [loss for _, loss in losses] == pytest.approx([entry["loss"] for entry in only_result(folder)["curve"]])
+    gates = {name for entry in run.history for name in entry if name.startswith("gates/")}
+    stages = {name.split("/")[1] for name in gates}
+    assert len(stages) == len(run.config["config"]["attention"]["after"])
+    kinds = {f"gates/{stage}/{kind}/mean" for stage in stages for kind in ("spatial", "channel")}
+    assert kinds <= gates
+    assert {name.replace("/mean", "/histogram/bins") for name in kinds} <= gates
+    assert {run.axes[name] for name in kinds} == {"epoch"}
+    assert {"parameters", "flops", "hours", "data_digest"} <= run.summary.keys()
+
+
+@pytest.mark.slow
+def test_tensorboard_holds_the_same(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tmp_path / "runs", "logger=tensorboard", "attention=rga_s", "recipe.epochs=2")
+    (folder,) = tmp_path.glob("runs/*/*/tensorboard")
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    tags = events.Tags()
+    assert {"rank1", "parameters", "flops"} <= set(tags["scalars"])
+    means = [tag for tag in tags["scalars"] if tag.startswith("gates/") and tag.endswith("spatial/mean")]
+    assert means
+    assert {tag.replace("/mean", "/histogram") for tag in means} <= set(tags["histograms"])
+
+
+def test_statistics_are_those_of_the_gates() -> None:
+    torch.manual_seed(0)
+    stage = nn.Sequential()
+    stage.add_module("stage", nn.Conv2d(3, 16, 3, padding=1))
+    stage.add_module("attention", CBAM(16, (8, 4)))
+    network = nn.Sequential()
+    network.add_module("layer1", stage)
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = torch.randn(4, 3, 8, 4)
+    seen = see(network, images)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    network.eval()
+    x = stage.stage(images)
+    channel = stage.attention.channel.gate(x).detach()
+    spatial = stage.attention.spatial.gate(x * channel).detach()
+    for kind, gate in (("channel", channel), ("spatial", spatial)):
+        name = f"gates/layer1/{kind}"
+        assert seen.values[f"{name}/mean"] == pytest.approx(float(gate.mean()), rel=1e-5)
+        assert seen.values[f"{name}/std"] == pytest.approx(float(gate.std(correction=0)), rel=1e-4)
+        assert sum(seen.histograms[name]) == gate.numel()
+
+
+def test_an_option_that_wandb_does_not_have(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="gruop"):
+        wandb_logger(tmp_path / "abc" / "0", "rga", offline=True, gruop="x")
+    logger = wandb_logger(tmp_path / "abc" / "0", "rga", offline=True, group="x", entity="me")
+    assert logger._wandb_init["group"] == "x"
