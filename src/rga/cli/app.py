@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from rga.cli import plain_warnings, plan_commands, say, weights_commands
+from rga.cli.dashboard_command import dashboard
 from rga.cli.data_commands import app as data
 from rga.cli.problems import debugging, message_of, print_message, take_debug
 
@@ -61,6 +62,10 @@ class Format(StrEnum):
     latex = "latex"
     csv = "csv"
     json = "json"
+
+
+class Log(StrEnum):
+    wandb = "wandb"
 
 
 class Bench(StrEnum):
@@ -205,6 +210,7 @@ def table(
     commands: Annotated[
         bool, typer.Option("--commands", help="List the commands that fill the empty cells (stderr, but for text).")
     ] = False,
+    log: Annotated[Log | None, typer.Option("--log", help="Also log the table there: a run `table-N`.")] = None,
 ) -> None:
     """Print a table with the results there are: one of the paper's, or of our own. Without a name, list them all.
 
@@ -216,7 +222,7 @@ def table(
 
     asked = overrides or []
     if name is None or "=" in name:
-        if name or run or commands or format != Format.text:
+        if name or run or commands or log or format != Format.text:
             raise typer.BadParameter("of which table? rga table alone lists them")
         from rga.tables.overview import list_tables
 
@@ -228,7 +234,19 @@ def table(
         say(render(filled, format.value))
     if commands:
         _say_commands(filled, format)
+    if log is not None:
+        _log(filled)
     _exit_with(failures)
+
+
+def _log(filled: "FilledTable") -> None:
+    from rga.runs.compose import compose
+    from rga.tables.log_table import log_table
+    from rga.training.loggers import has_account
+
+    config = compose([*(line for line in filled.overrides if line.startswith("paths.")), "logger=wandb"])
+    given, folder = config["logger"]["wandb"], Path(config["paths"]["runs"]) / "tables"
+    say(log_table(filled, given["project"], given["entity"], folder, not has_account()), err=True)
 
 
 @app.command()
@@ -369,6 +387,7 @@ def report() -> None:
         say("\n".join(map(str, report(EXPERIMENTS.parent))))
 
 
+app.command()(dashboard)
 app.add_typer(data, name="data")
 app.command("test")(weights_commands.evaluate)
 app.command()(weights_commands.extract)

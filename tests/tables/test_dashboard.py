@@ -1,0 +1,117 @@
+"""Views of tables: wandb-workspaces takes what is specified, and a service is sent just that."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rga.tables import fill, load
+from rga.tables.dashboard import report_of, send, specification, workspace_of
+from rga.tables.log_table import COLUMNS, rows_of
+from training.wandb_file import read
+
+
+@pytest.fixture(scope="module")
+def specified() -> dict[str, Any]:
+    return specification(fill(load("1")), "me", "rga")
+
+
+def test_the_library_reads_what_is_specified() -> None:
+    """From the models that are sent back to the objects: nothing is lost."""
+    from wandb_workspaces.reports import v2
+    from wandb_workspaces.workspaces import Workspace
+
+    filled = fill(load("1"))
+    workspace, report = workspace_of(filled, "me", "rga"), report_of(filled, "me", "rga")
+    again = Workspace._from_model(workspace._to_model())
+    assert [section.name for section in again.sections] == [section.name for section in workspace.sections]
+    assert [len(section.panels) for section in again.sections] == [
+        len(section.panels) for section in workspace.sections
+    ]
+    blocks = v2.Report._from_model(report._to_model()).blocks
+    assert [type(block) for block in blocks] == [type(block) for block in report.blocks]
+
+
+def test_what_it_shows(specified: dict[str, Any]) -> None:
+    text = json.dumps(specified["workspace"])
+    for wanted in ("rank1", "epoch/loss", "gates/.*/spatial/mean", "parameters", "flops", "stddev", "table 1"):
+        assert wanted in text
+    report = json.dumps(specified["report"])
+    assert "market1501" in report
+    assert "RGA-SC" in report
+
+
+def test_panels_of_the_report_do_not_cover_each_other(specified: dict[str, Any]) -> None:
+    grids = [block for block in specified["report"]["blocks"] if block["type"] == "panel-grid"]
+    for grid in grids:
+        places = []
+        for section in (grid["metadata"]["panelBankSectionConfig"],):
+            places += [(panel["layout"]["x"], panel["layout"]["y"]) for panel in section["panels"]]
+        assert len(set(places)) == len(places)
+
+
+def test_renewed_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stub in place of the service: the second call loads what the first has made."""
+    from wandb_workspaces.reports import v2
+    from wandb_workspaces.workspaces import Workspace
+
+    saved: list[str] = []
+    for kind in (Workspace, v2.Report):
+        name = kind.__name__
+
+        def save(self: Any, name: str = name) -> None:
+            saved.append(name)
+
+        def from_url(url: str, kind: Any = kind, name: str = name) -> Any:
+            assert url == f"https://stub/{name}"
+            made = workspace_of if name == "Workspace" else report_of
+            return made(fill(load("2")), "me", "rga")
+
+        monkeypatch.setattr(kind, "save", save)
+        monkeypatch.setattr(kind, "from_url", staticmethod(from_url))
+        monkeypatch.setattr(kind, "url", f"https://stub/{name}")
+    filled = fill(load("1"))
+    first = send(filled, "me", "rga", tmp_path)
+    assert first == ["https://stub/Workspace", "https://stub/Report"]
+    assert send(filled, "me", "rga", tmp_path) == first
+    assert saved == ["Workspace", "Report"] * 2
+
+
+def test_rows_are_those_of_the_table() -> None:
+    filled = fill(load("1"))
+    rows = rows_of(filled)
+    assert len(rows) == len(filled.cells)
+    assert {len(row) for row in rows} == {len(COLUMNS)}
+    assert [row[COLUMNS.index("paper")] for row in rows] == [cell.paper for cell in filled.cells]
+
+
+def command(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "WANDB_MODE": "offline", "NETRC": str(tmp_path / "none"), "OMP_NUM_THREADS": "1"}
+    env.pop("WANDB_API_KEY", None)
+    line = [sys.executable, "-m", "rga", *words]
+    return subprocess.run(line, capture_output=True, text=True, env=env, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_commands(tmp_path: Path) -> None:
+    done = command(tmp_path, "dashboard", "1", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    assert found["table"] == "1"
+    done = command(tmp_path, "dashboard", "1", "2")
+    assert done.returncode == 0, done.stderr
+    assert "wandb login" in done.stdout
+    assert [each["table"] for each in json.loads((tmp_path / "dashboard.json").read_text())] == ["1", "2"]
+
+    done = command(tmp_path, "table", "1", "--log", "wandb")
+    assert done.returncode == 0, done.stderr
+    assert "wandb sync" in done.stderr
+    (file,) = tmp_path.glob("runs/tables/wandb/offline-run-*/*.wandb")
+    run = read(file)
+    assert run.run.run_id == "table-1"
+    (logged,) = tmp_path.glob("runs/tables/wandb/offline-run-*/files/media/table/*.table.json")
+    assert json.loads(logged.read_text())["columns"] == list(COLUMNS)
