@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rga.tables import fill, load
-from rga.tables.dashboard import report_of, send, specification, workspace_of
+from rga.tables.dashboard import report_of, specification, workspace_of
 from rga.tables.log_table import COLUMNS, rows_of
+from tables.wandb_stub import service
 from training.wandb_file import read
 
 
@@ -54,33 +55,6 @@ def test_panels_of_the_report_do_not_cover_each_other(specified: dict[str, Any])
         assert len(set(places)) == len(places)
 
 
-def test_renewed_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stub in place of the service: the second call loads what the first has made."""
-    from wandb_workspaces.reports import v2
-    from wandb_workspaces.workspaces import Workspace
-
-    saved: list[str] = []
-    for kind in (Workspace, v2.Report):
-        name = kind.__name__
-
-        def save(self: Any, name: str = name) -> None:
-            saved.append(name)
-
-        def from_url(url: str, kind: Any = kind, name: str = name) -> Any:
-            assert url == f"https://stub/{name}"
-            made = workspace_of if name == "Workspace" else report_of
-            return made(fill(load("2")), "me", "rga")
-
-        monkeypatch.setattr(kind, "save", save)
-        monkeypatch.setattr(kind, "from_url", staticmethod(from_url))
-        monkeypatch.setattr(kind, "url", f"https://stub/{name}")
-    filled = fill(load("1"))
-    first = send(filled, "me", "rga", tmp_path)
-    assert first == ["https://stub/Workspace", "https://stub/Report"]
-    assert send(filled, "me", "rga", tmp_path) == first
-    assert saved == ["Workspace", "Report"] * 2
-
-
 def test_rows_are_those_of_the_table() -> None:
     filled = fill(load("1"))
     rows = rows_of(filled)
@@ -89,9 +63,10 @@ def test_rows_are_those_of_the_table() -> None:
     assert [row[COLUMNS.index("paper")] for row in rows] == [cell.paper for cell in filled.cells]
 
 
-def command(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "WANDB_MODE": "offline", "NETRC": str(tmp_path / "none"), "OMP_NUM_THREADS": "1"}
     env.pop("WANDB_API_KEY", None)
+    env |= environment
     line = [sys.executable, "-m", "rga", *words]
     return subprocess.run(line, capture_output=True, text=True, env=env, cwd=tmp_path)
 
@@ -115,3 +90,20 @@ def test_the_commands(tmp_path: Path) -> None:
     assert run.run.run_id == "table-1"
     (logged,) = tmp_path.glob("runs/tables/wandb/offline-run-*/files/media/table/*.table.json")
     assert json.loads(logged.read_text())["columns"] == list(COLUMNS)
+
+
+@pytest.mark.slow
+def test_renewed_not_made_twice(tmp_path: Path) -> None:
+    """A stub of the service holds one workspace and one report of each table, however often they are sent."""
+    with service() as stub:
+        account = {"WANDB_BASE_URL": stub.address, "WANDB_API_KEY": 40 * "0", "WANDB_MODE": "online"}
+        for times in (1, 2):
+            done = command(tmp_path, "dashboard", "1", "zoo", "--entity", "me", **account)
+            assert done.returncode == 0, done.stderr
+            assert len(stub.views) == 4
+            assert stub.saved == 4 * times
+    kinds = [view["type"] for view in stub.views.values()]
+    assert sorted(kinds) == ["project-view", "project-view", "runs", "runs"]
+    names = {view["displayName"].partition(":")[0] for view in stub.views.values()}
+    assert names == {"Table 1", "Table zoo"}
+    assert all("rank1" in view["spec"] for view in stub.views.values())

@@ -15,6 +15,7 @@ from rga.tables.filled import FilledTable
 from rga.tables.render import render
 from rga.tables.spec import Column
 
+_TITLE = 128  # characters that wandb takes
 VIEWS = "dashboards.json"  # in `paths.runs`: the addresses of the views by table
 
 
@@ -71,7 +72,7 @@ def workspace_of(filled: FilledTable, entity: str, project: str) -> Any:
     return workspaces.Workspace(
         entity=entity,
         project=project,
-        name=f"{table.label.capitalize()}: {table.title}"[:128],
+        name=_title(filled),
         sections=sections,
         runset_settings=workspaces.RunsetSettings(
             filters=expr.And(expr.Tags().isin([table.label])),
@@ -107,11 +108,15 @@ def report_of(filled: FilledTable, entity: str, project: str) -> Any:
     return reports.Report(
         entity=entity,
         project=project,
-        title=f"{table.label.capitalize()}: {table.title}"[:128],
+        title=_title(filled).replace("/", " "),  # it is a part of the address
         description=table.source,
         blocks=blocks,
         width="fluid",
     )
+
+
+def _title(filled: FilledTable) -> str:
+    return f"{filled.table.label.capitalize()}: {filled.table.title}"[:_TITLE]
 
 
 def table_key(filled: FilledTable) -> str:
