@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rga.attention.gate_values import Gates
 from rga.inspection import ATTENTION
+from rga.training.speed import uncompiled
 
 IMAGES = 32
 BINS = 50
@@ -47,7 +48,7 @@ def blocks_of(network: nn.Module) -> dict[str, nn.Module]:
 def see(network: nn.Module, images: Tensor) -> Seen:
     """Look at the gates of a network for images (B, 3, H, W), normalised; what it holds is left as it was."""
     inputs: dict[str, Tensor] = {}
-    with torch.no_grad(), _evaluating(network), _kept_inputs(blocks_of(network), inputs):
+    with uncompiled(), torch.no_grad(), _evaluating(network), _kept_inputs(blocks_of(network), inputs):
         network(images[:IMAGES])
         numbers: dict[str, Tensor] = {}
         for stage, x in inputs.items():

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from rga.training.speed import uncompiled
+
 _PACKAGES = (
     "rga",
     "torch",
@@ -36,7 +38,7 @@ def flops(network: torch.nn.Module, size: Sequence[int]) -> int:
     """Of a forward of one image of size (H, W): 2 per multiply-add of convolutions and matrix products."""
     parameter = next(network.parameters())
     image = torch.zeros(1, 3, size[0], size[1], device=parameter.device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with uncompiled(), FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(image)
     return int(counter.get_total_flops())
 

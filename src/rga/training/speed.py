@@ -1,6 +1,8 @@
 """What makes training fast without changing what is computed: memory format, compilation, TF32."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -37,6 +39,13 @@ def speed_up(
     if gpu if compile == "auto" else compile:
         run_what_does_not_compile(compile == "auto")
         network.compile(dynamic=False)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run a network that may be compiled as it is written: for a look at it that is not worth a compilation."""
+    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
+        yield
 
 
 class Speed(pl.Callback):
