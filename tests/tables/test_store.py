@@ -321,3 +321,14 @@ def test_what_somebody_sent_is_left_out(
     path.write_text(json.dumps({**line, key: value}) + "\n")
     with pytest.warns(UserWarning, match=f"table7.jsonl:1 is left out: .*{said}"):
         assert read_records(table.results) == ()
+
+
+def test_few_points_of_a_curve_keep_the_gates() -> None:
+    """Ten times as many numbers as the rest: of 600 epochs 200 points are kept, and of these 21 have the gates."""
+    curve = [{"epoch": epoch, "loss": 1.0, "gates/layer1/spatial/mean": 0.5} for epoch in range(1, 601)]
+    kept = thinned(curve)
+    assert len(kept) == 200
+    assert all("loss" in entry for entry in kept)
+    gates = [entry["epoch"] for entry in kept if "gates/layer1/spatial/mean" in entry]
+    assert len(gates) == 21
+    assert (gates[0], gates[-1]) == (1, 600)
