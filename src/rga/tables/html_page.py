@@ -10,6 +10,7 @@ from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
 from rga.tables.filled import Entry, FilledTable, fill
 from rga.tables.formats import as_json
+from rga.tables.origin import short_commit
 from rga.tables.pages import heading
 from rga.tables.recorded import read_records
 from rga.tables.render import footnotes, notes, ours_texts
@@ -79,6 +80,6 @@ def _run(result: Any) -> dict[str, Any]:
     return {
         "hours": "unknown" if seconds is None else f"{seconds / 3600:.2f}",
         "device": result.get("device") or "unknown",
-        "commit": str(result.get("commit") or "unknown"),
+        "commit": short_commit(result.get("commit")),
         "curve": result.get("curve") or [],
     }

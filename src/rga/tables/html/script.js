@@ -17,7 +17,7 @@ function chart(parent, traces, x, y) {
   const place = make("div", null, parent, { class: "chart" });
   const axis = { gridcolor: dark.matches ? "#3a3f47" : "#e3e5e8", zeroline: false };
   Plotly.newPlot(place, traces, {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 60, r: 10, t: 20, b: 50 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", legend: innerWidth < 600 ? { orientation: "h", y: -0.4 } : {}, margin: { l: 60, r: 10, t: 20, b: 50 },
     font: { color: dark.matches ? "#e6e8eb" : "#1b1d21" }, hovermode: "closest",
     xaxis: { ...axis, title: { text: plain(x) } }, yaxis: { ...axis, title: { text: plain(y) } },
   }, { displayModeBar: false, responsive: true });
@@ -108,7 +108,10 @@ function section(spec) {
   const shown = spec.rows.filter((row) => row.cells[0].n && row.parameters !== null);
   if (spec.table === "zoo" && shown.length) {
     make("h3", "Accuracy against parameters", place);
-    chart(place, [{ type: "scatter", mode: "markers+text", textposition: "top center", text: shown.map((row) => plain(row.name)), x: shown.map((row) => row.parameters / 1e6), y: shown.map((row) => row.cells[0].ours), marker: { size: 9 } }], "parameters (M)", `${shown[0].cells[0].metric} (%)`);
+    // A trace for each row: names beside the points overlap where blocks cost alike.
+    const symbols = ["circle", "square", "diamond", "cross", "x", "star", "triangle-up"];
+    const traces = shown.map((row, i) => ({ type: "scatter", mode: "markers", name: plain(row.name), x: [row.parameters / 1e6], y: [row.cells[0].ours], marker: { size: 10, symbol: symbols[i % symbols.length] } }));
+    chart(place, traces, "parameters (M)", `${shown[0].cells[0].metric} (%)`);
   }
   if (spec.missing.length) {
     const more = make("details", null, place);
