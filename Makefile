@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test fast slurm gpu lint format docs clean
+.PHONY: demo test fast slurm gpu browser lint format docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/rga table 1 --run scale=demo data=market1501
@@ -23,6 +23,12 @@ slurm: $(INSTALLED)
 # What needs a GPU, on a machine that has one.
 gpu: $(INSTALLED)
 	$(BIN)/pytest -m gpu
+
+# The report in Debian's chromium, which is installed if there is none: that takes root.
+browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	command -v chromium || apt-get install --yes --no-install-recommends chromium
+	$(BIN)/pytest -m browser tests/browser
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -378,8 +378,18 @@ def record(
 
 
 @app.command()
-def report() -> None:
+def report(
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write one page to open in a browser instead, local runs included.")
+    ] = None,
+) -> None:
     """Write RESULTS.md, its images and the README's table from the recorded runs."""
+    if html is not None:
+        from rga.tables.html_page import write_page
+
+        with plain_warnings():
+            say(str(write_page(html)))
+        return
     from rga.paths import EXPERIMENTS
     from rga.tables.pages import report
 

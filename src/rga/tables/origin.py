@@ -42,7 +42,7 @@ def runs(filled: FilledTable) -> list[str]:
                     f"{result['parameters'] / 1e6:.3f}" for result in results if result["parameters"]
                 )
                 devices = _distinct(str(result["device"] or "unknown") for result in results)
-                commits = _distinct(_commit(result["commit"]) for result in results)
+                commits = _distinct(short_commit(result["commit"]) for result in results)
                 rest = ["; ".join(texts) for texts in (parameters, [_hours(results)], devices, commits)]
                 lines.append([name, entry.fingerprint, seeds, *rest])
     return markdown_table(["run", "fingerprint", "seeds", "parameters (M)", "hours", "device", "commit"], lines)
@@ -54,7 +54,8 @@ def _counts(data: Mapping[str, Any]) -> str:
     return f"{data['name']} ({'; '.join(parts)})" if parts else ""
 
 
-def _commit(commit: str | None) -> str:
+def short_commit(commit: str | None) -> str:
+    """Ten digits of a commit, and whether there were changes."""
     if commit is None:
         return "unknown"
     name, dirty, _ = commit.partition("-dirty")

@@ -82,7 +82,7 @@ def summary(tables: Sequence[FilledTable]) -> str:
         if found := _figures(filled):
             main = [line for line in filled.lines if line.row.main] or filled.lines
             shown = _narrowed(filled, main, found)
-            caption = f"{markdown(_heading(filled))}. {markdown(' '.join(sources(shown)))}"
+            caption = f"{markdown(heading(filled))}. {markdown(' '.join(sources(shown)))}"
             lines += [*markdown_rows(shown, mark=""), "", caption, ""]
     return "\n".join([*(lines if len(lines) > 1 else ["", _NONE, ""]), ""])
 
@@ -103,7 +103,8 @@ def _picture(filled: FilledTable, column: Column) -> str:
     return "-".join(re.sub(r"[^\w.]+", "-", part) for part in (filled.table.stem, *parts, *own)) + ".svg"
 
 
-def _heading(filled: FilledTable) -> str:
+def heading(filled: FilledTable) -> str:
+    """A table's title, and the setting in which it is shown."""
     where = ", ".join(override if "." in override_key(override) else _value(override) for override in filled.overrides)
     return filled.table.title + (f" (here: {where})" if where else "")
 
@@ -113,7 +114,7 @@ def _value(override: str) -> str:
 
 
 def _section(filled: FilledTable) -> list[str]:
-    lines, found = [f"## {markdown(_heading(filled))}", ""], _figures(filled)
+    lines, found = [f"## {markdown(heading(filled))}", ""], _figures(filled)
     below = [part for note in footnotes(filled, recorded=False) for part in (markdown(note), "")]
     if not found:
         return [*lines, *below]
@@ -127,7 +128,7 @@ def _section(filled: FilledTable) -> list[str]:
     for column in filled.columns:
         if curves_of(filled, column):
             lines += [
-                f"![Learning curves: {markdown(_heading(filled))}]({CURVES.as_posix()}/{_picture(filled, column)})",
+                f"![Learning curves: {markdown(heading(filled))}]({CURVES.as_posix()}/{_picture(filled, column)})",
                 "",
             ]
     return lines

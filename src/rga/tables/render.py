@@ -134,6 +134,15 @@ def _ours(cell: Cell, digits: int, plus_minus: str, mark: str) -> str:
     return f"{cell.ours:.{digits}f}{spread}{mark if cell.recorded else ''}"
 
 
+def ours_texts(filled: FilledTable) -> list[list[tuple[str, str]]]:
+    """Line by line, cell by cell: the heading of our numbers, and what is printed."""
+    digits = filled.table.digits
+    return [
+        [(_label(filled, cell.column), _ours(cell, digits, "±", RECORDED)) for cell in line.cells]
+        for line in filled.lines
+    ]
+
+
 def _delta(cell: Cell, digits: int) -> str:
     return "" if cell.delta is None else f"{cell.delta:+.{digits}f}"
 
