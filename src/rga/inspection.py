@@ -2,12 +2,13 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from rga.torch_internals import own_tensors
 
@@ -40,11 +41,6 @@ def inspect(network: nn.Module, input_size: tuple[int, int], *, blocks: bool = T
         input_size: (H, W) of the images.
         blocks: False leaves out what `rga.plugin.plug` has put behind stages, which may be for one size only.
 
-    Args:
-        network: maps images to anything.
-        input_size: (H, W) of the images.
-        blocks: False leaves out what `rga.plugin.plug` has put behind stages, which may be for one size only.
-
     Raises:
         ValueError: the network cannot be run like this; the error says why, and what to plug into instead.
     """
@@ -62,6 +58,17 @@ def inspect(network: nn.Module, input_size: tuple[int, int], *, blocks: bool = T
         except Exception as error:  # whatever a network raises that cannot take such an image
             first = first or error
     raise ValueError(_unfit(network, (height, width), first)) from first
+
+
+def forward_flop(network: nn.Module, input_size: Sequence[int]) -> int:
+    """FLOPs of a forward of one image of (H, W) in evaluation mode: 2 per multiply-add of convolutions and products.
+
+    Nothing is computed, and the network is left as it is; where it is compiled, its copy is not.
+    """
+    abstract = copy.deepcopy(network).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        abstract(torch.empty(1, 3, *input_size, device="meta"))
+    return int(counter.get_total_flops())
 
 
 def is_plugged(module: nn.Module) -> bool:

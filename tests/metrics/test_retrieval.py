@@ -30,9 +30,9 @@ def test_equals_the_function_whatever_the_batches() -> None:
     metric = RetrievalMetrics()
     for batch in zip(*(column.split(33) for column in columns), strict=True):
         metric.update(*batch[:4])
-    figures = metric.compute()
-    assert {name: value.item() for name, value in figures.items()} == pytest.approx(expected, abs=1e-12)
-    assert all(value.dtype == torch.float64 for value in figures.values())
+    metrics = metric.compute()
+    assert {name: value.item() for name, value in metrics.items()} == pytest.approx(expected, abs=1e-12)
+    assert all(value.dtype == torch.float64 for value in metrics.values())
     metric.reset()
     with pytest.raises(ValueError, match="no images"), pytest.warns(UserWarning, match="before the ``update``"):
         metric.compute()
@@ -63,12 +63,12 @@ def test_reranked_figures_have_names_of_their_own_and_no_junk() -> None:
     metric.update(features, identities, cameras, is_query, index)
     plain = metric.compute()
     metric.rerank, metric._computed = True, None
-    figures = metric.compute()
-    assert {name: figures.pop(name) for name in plain} == plain
+    metrics = metric.compute()
+    assert {name: metrics.pop(name) for name in plain} == plain
     kept = ~is_query & (identities != -1)
     sets = [values[part] for values in (features, identities, cameras) for part in (is_query, kept)]
     reranked = evaluate_distances(rerank(*sets[:2]), *sets[2:]).summary()
-    assert {name: value.item() for name, value in figures.items()} == {f"rerank/{k}": v for k, v in reranked.items()}
+    assert {name: value.item() for name, value in metrics.items()} == {f"rerank/{k}": v for k, v in reranked.items()}
     metric.gallery_draws, metric._computed = 2, None
     assert {name for name in metric.compute() if name.startswith("rerank/")} == {
         "rerank/map",
@@ -99,8 +99,8 @@ def _process(rank: int, folder: str, cuts: list[int]) -> None:
         if len(batch[0]):
             metric.update(*batch)
     with torch.no_grad():
-        figures: dict[str, Any] = {name: value.item() for name, value in metric.compute().items()}
-    assert figures == expected
+        metrics: dict[str, Any] = {name: value.item() for name, value in metric.compute().items()}
+    assert metrics == expected
     metric.reset()
     assert metric.features == []
     distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""On a real SLURM (tests/slurm/up.sh): whatever ends a job, it goes on where it was and ends with the same figures."""
+"""On a real SLURM (tests/slurm/up.sh): whatever ends a job, it resumes where it was and ends with the same metrics."""
 
 import shlex
 import subprocess

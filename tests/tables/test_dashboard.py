@@ -49,9 +49,8 @@ def test_what_it_shows(specified: dict[str, Any]) -> None:
 def test_panels_of_the_report_do_not_cover_each_other(specified: dict[str, Any]) -> None:
     grids = [block for block in specified["report"]["blocks"] if block["type"] == "panel-grid"]
     for grid in grids:
-        places = []
-        for section in (grid["metadata"]["panelBankSectionConfig"],):
-            places += [(panel["layout"]["x"], panel["layout"]["y"]) for panel in section["panels"]]
+        panels = grid["metadata"]["panelBankSectionConfig"]["panels"]
+        places = [(panel["layout"]["x"], panel["layout"]["y"]) for panel in panels]
         assert len(set(places)) == len(places)
 
 
@@ -98,10 +97,12 @@ def test_renewed_not_made_twice(tmp_path: Path) -> None:
     with service() as stub:
         account = {"WANDB_BASE_URL": stub.address, "WANDB_API_KEY": 40 * "0", "WANDB_MODE": "online"}
         for times in (1, 2):
-            done = command(tmp_path, "dashboard", "1", "zoo", "--entity", "me", **account)
+            done = command(tmp_path, "dashboard", "1", "zoo", "paths.runs=mine", "--entity", "me", **account)
             assert done.returncode == 0, done.stderr
             assert len(stub.views) == 4
             assert stub.saved == 4 * times
+    assert (tmp_path / "mine/dashboards.json").exists()
+    assert not (tmp_path / "runs").exists()
     kinds = [view["type"] for view in stub.views.values()]
     assert sorted(kinds) == ["project-view", "project-view", "runs", "runs"]
     names = {view["displayName"].partition(":")[0] for view in stub.views.values()}

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from rga.bench.costs import forward_flop, network_of
+from rga.bench.costs import network_of
+from rga.inspection import forward_flop
 from rga.runs import fingerprint
 from rga.runs.compose import compose
 from rga.tables import Row, Table, load
@@ -29,7 +30,7 @@ def test_parameters_and_flop_are_those_of_the_built_network(table: Table, row: R
     with torch.device("meta"):
         network = network_of(built)
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        flop = forward_flop(network, torch.empty(1, 3, *size))
+        flop = forward_flop(network, size)
     assert row.about == (f"{parameters / 1e6:.3f}", f"{flop / 1e9:.2f}")
 
 

@@ -13,7 +13,7 @@ from rga.paths import EXPERIMENTS
 from rga.runs import Run
 from rga.tables import load
 from rga.tables.curves import Curve, digest, draw
-from rga.tables.pages import BEGIN, CURVES, END, page, pictures, recorded_tables, report, with_summary
+from rga.tables.pages import BEGIN, CURVES, END, images, page, recorded_tables, report, with_summary
 from rga.tables.recorded import RESULTS
 from rga.tables.recording import record_table
 
@@ -35,7 +35,7 @@ def test_what_is_committed_is_what_the_command_writes(cache: Path) -> None:
         path.name: re.findall("<dc:identifier>(.*)</dc:identifier>", path.read_text(encoding="utf-8"))
         for path in (ROOT / CURVES).glob("*.svg")
     }
-    assert committed == {name: [digest(panels)] for name, (panels, _) in pictures(tables).items()}, AGAIN
+    assert committed == {name: [digest(panels)] for name, (panels, _) in images(tables).items()}, AGAIN
 
 
 def test_what_is_committed_tells_of_no_machines_folders() -> None:
@@ -116,7 +116,7 @@ def test_the_page_shows_pictures_that_exist(reported: Path) -> None:
         assert ">rank-1 (%) while training<" not in picture
 
 
-def test_the_readme_has_the_columns_with_figures(reported: Path) -> None:
+def test_the_readme_has_the_columns_with_numbers(reported: Path) -> None:
     readme = (reported / "README.md").read_text()
     assert readme.startswith(f"before\n{SEVEN}\n\n|  |  | ")
     assert readme.endswith(f"\n{END}\nafter\n")

@@ -100,13 +100,13 @@ def test_flip_averages_with_the_mirror_image_in_a_test_only() -> None:
     assert not torch.allclose(before, both[0])
 
 
-def figures_of(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, float], list[torch.Tensor]]:
+def metrics_of(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, float], list[torch.Tensor]]:
     """The metrics of a test of 4 queries and 60 images, and the features before and after BN and the labels."""
     task = module(**options)
     nn.init.normal_(task.neck.bias)
     task.trainer.datamodule.gallery_draws = 0  # type: ignore[attr-defined]
-    figures: dict[str, float] = {}
-    monkeypatch.setattr(task, "log_dict", lambda found, **_: figures.update({k: float(v) for k, v in found.items()}))
+    metrics: dict[str, float] = {}
+    monkeypatch.setattr(task, "log_dict", lambda found, **_: metrics.update({k: float(v) for k, v in found.items()}))
     index = torch.arange(64)
     batch = {"image": torch.randn(64, 3, 16, 8), "identity": index % 4, "camera": index % 3, "query": index < 4}
     task.eval()
@@ -114,30 +114,30 @@ def figures_of(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[st
         for part in (slice(0, 40), slice(40, 64)):
             task.test_step({key: value[part] for key, value in (batch | {"index": index}).items()}, 0)
         task.on_test_epoch_end()
-        return figures, [*task(batch["image"]), batch["identity"], batch["camera"]]
+        return metrics, [*task(batch["image"]), batch["identity"], batch["camera"]]
 
 
 @pytest.mark.parametrize(("feature", "other", "first"), [("after_bn", "pre_bn/", 1), ("before_bn", "post_bn/", 0)])
 def test_one_feature_has_the_plain_names(monkeypatch: pytest.MonkeyPatch, feature: str, other: str, first: int) -> None:
-    figures, (*features, identity, camera) = figures_of(monkeypatch, feature=feature)
+    metrics, (*features, identity, camera) = metrics_of(monkeypatch, feature=feature)
     labels = [part for values in (identity, camera) for part in (values[:4], values[4:])]
     for prefix, x in (("", features[first]), (other, features[1 - first])):
         expected = evaluate_ranking(x[:4], x[4:], *labels).summary()
-        assert {name: figures.pop(prefix + name) for name in expected} == pytest.approx(expected, abs=1e-12)
-    assert not figures
+        assert {name: metrics.pop(prefix + name) for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert not metrics
 
 
 @pytest.mark.parametrize("feature", ["after_bn", "before_bn"])
 def test_reranking_is_recorded_beside_the_plain_figures(monkeypatch: pytest.MonkeyPatch, feature: str) -> None:
     torch.manual_seed(0)
-    plain, _ = figures_of(monkeypatch, feature=feature)
+    plain, _ = metrics_of(monkeypatch, feature=feature)
     torch.manual_seed(0)
-    figures, (*features, identity, camera) = figures_of(monkeypatch, feature=feature, rerank=True)
+    metrics, (*features, identity, camera) = metrics_of(monkeypatch, feature=feature, rerank=True)
     x = features[feature == "after_bn"]
     labels = [part for values in (identity, camera) for part in (values[:4], values[4:])]
     expected = evaluate_distances(rerank(x[:4], x[4:]), *labels).summary()
-    assert {name: figures.pop(f"rerank/{name}") for name in expected} == pytest.approx(expected, abs=1e-12)
-    assert figures == plain
+    assert {name: metrics.pop(f"rerank/{name}") for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert metrics == plain
 
 
 def test_unknown_feature() -> None:

@@ -1,14 +1,19 @@
 """What a run's loggers hold can be asked: rank-1 by attention with seeds, over epochs, the gates by stage."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from rga.attention import CBAM
-from rga.training.gates import see
+from rga.bench.costs import network_of
+from rga.inspection import forward_flop
+from rga.training.gates import BINS, _statistics, see
 from rga.training.loggers import wandb_logger
+from rga.training.monitor import Monitor
 from training.command import only_result, train
 from training.wandb_file import OfflineRun, read
 
@@ -66,6 +71,7 @@ def test_epochs_are_the_axis_and_gates_are_there_by_stage(
     assert {name.replace("/mean", "/histogram/bins") for name in kinds} <= gates
     assert {run.axes[name] for name in kinds} == {"epoch"}
     assert {"parameters", "flops", "hours", "data_digest"} <= run.summary.keys()
+    assert run.summary["flops"] == forward_flop(network_of(run.config["config"]), run.config["config"]["data"]["size"])
 
 
 @pytest.mark.slow
@@ -105,6 +111,33 @@ def test_statistics_are_those_of_the_gates() -> None:
         assert seen.values[f"{name}/mean"] == pytest.approx(float(gate.mean()), rel=1e-5)
         assert seen.values[f"{name}/std"] == pytest.approx(float(gate.std(correction=0)), rel=1e-4)
         assert sum(seen.histograms[name]) == gate.numel()
+
+
+def test_a_look_at_the_gates_does_not_end_a_run(caplog: pytest.LogCaptureFixture) -> None:
+    class Odd(nn.Module):
+        def gate(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3))  # (B, C): not broadcastable to x
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.gate(x)[:, :, None, None]
+
+    network = nn.Sequential()
+    network.add_module("attention", Odd())
+    monitor = Monitor(1)
+    monitor._seen = torch.rand(2, 3, 4, 4)
+    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=nullcontext))
+    with caplog.at_level("WARNING", logger="rga"):
+        assert monitor._gates(trainer, network).values == {}
+    assert "the gates are not logged: IndexError" in caplog.text
+    assert network.training
+
+
+def test_counts_of_a_histogram() -> None:
+    """Of equal parts of 0..1, each without its upper end; what lies outside counts at the ends."""
+    gates = torch.tensor([-0.5, 0.0, 0.019, 0.02, 0.5, 1.0, 1.5])
+    counts = _statistics(gates)[3:].tolist()
+    assert len(counts) == BINS == 50
+    assert {place: count for place, count in enumerate(counts) if count} == {0: 3, 1: 1, 25: 1, 49: 2}
 
 
 def test_an_option_that_wandb_does_not_have(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ The protocol is one method, `gate(x)`, broadcastable to x. A block made of gates
 submodules; each is asked for its weights of what it really sees, which for the second of two is the scaled features.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -47,6 +47,24 @@ class Gates:
         varying = [gate for gate in self.found if any(gate.shape[dim] > 1 for dim in kept)]
         pure = [gate for gate in varying if all(gate.shape[dim] == 1 for dim in other)]
         return (pure or varying)[-1].mean(other) if varying else None
+
+
+def gates_in(network: nn.Module, images: Tensor, blocks: Mapping[str, nn.Module]) -> dict[str, Gates]:
+    """The gates of blocks of a network, each for what it is given first in a forward of images (B, 3, H, W)."""
+    inputs: dict[str, Tensor] = {}
+
+    def keeping(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def keep(_: nn.Module, args: tuple[Any, ...]) -> None:
+            inputs.setdefault(name, args[0])
+
+        return keep
+
+    with torch.no_grad():
+        with ExitStack() as hooks:
+            for name, block in blocks.items():
+                hooks.callback(block.register_forward_pre_hook(keeping(name)).remove)
+            network(images)
+        return {name: Gates(blocks[name], x) for name, x in inputs.items()}
 
 
 def _is_gate(module: nn.Module) -> bool:

@@ -1,6 +1,5 @@
 """What attention costs: parameters, FLOPs, memory and time of networks with a block, side by side."""
 
-import copy
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from hydra.utils import get_class
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from rga.bench.memory import saved_bytes
 from rga.bench.options import autocast
 from rga.bench.timing import interleaved
 from rga.errors import ConfigError
+from rga.inspection import forward_flop
 from rga.network import build, component
 from rga.tasks import Segmentation
 from rga.training.speed import speed_up
@@ -65,7 +64,7 @@ def costs(
             network = network_of(config)
             images = torch.randn(max(batch, *_FEW), 3, *config["data"]["size"], device=device)
             cost = replace(cost, parameters=sum(parameter.numel() for parameter in network.parameters()))
-            cost = replace(cost, flop=forward_flop(network, images[:1]))
+            cost = replace(cost, flop=forward_flop(network, config["data"]["size"]))
             network.to(device)
             with autocast(device, dtype):
                 fewer, more = (saved_bytes(network.train(), images[:count].clone()) for count in _FEW)
@@ -96,14 +95,6 @@ def network_of(config: Mapping[str, Any]) -> nn.Module:
     task.build((size[0], size[1]), torch.zeros(CLASSES, 3, dtype=torch.uint8))
     assert task.segmenter is not None
     return task.segmenter
-
-
-def forward_flop(network: nn.Module, images: Tensor) -> int:
-    """FLOPs of a forward in evaluation mode: nothing is computed, the network is left as it is."""
-    abstract = copy.deepcopy(network).to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        abstract(images.to("meta"))
-    return int(counter.get_total_flops())
 
 
 def dtype_of(config: Mapping[str, Any]) -> str:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rga.cli import plain_warnings, plan_commands, say, weights_commands
-from rga.cli.dashboard_command import dashboard
+from rga.cli import plain_warnings, plan_commands, results_commands, say, weights_commands
 from rga.cli.data_commands import app as data
 from rga.cli.problems import debugging, message_of, print_message, take_debug
 
@@ -240,13 +239,11 @@ def table(
 
 
 def _log(filled: "FilledTable") -> None:
-    from rga.runs.compose import compose
+    from rga.runs.compose import compose, runs_folder
     from rga.tables.log_table import log_table
-    from rga.training.loggers import has_account
 
-    config = compose([*(line for line in filled.overrides if line.startswith("paths.")), "logger=wandb"])
-    given, folder = config["logger"]["wandb"], Path(config["paths"]["runs"]) / "tables"
-    say(log_table(filled, given["project"], given["entity"], folder, not has_account()), err=True)
+    given = compose(["logger=wandb"])["logger"]["wandb"]
+    say(log_table(filled, given["project"], given["entity"], runs_folder(filled.overrides) / "tables"), err=True)
 
 
 @app.command()
@@ -359,45 +356,9 @@ def figure(
         say("\n".join([*said, f"drawn in {out}"]))
 
 
-@app.command()
-def record(
-    what: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[N ...] [OVERRIDES]", help="Tables, and overrides as for rga table; none: all tables."),
-    ] = None,
-    migrate: Annotated[
-        bool, typer.Option("--migrate", help="Rename what is recorded, and the runs, that have names of older rules.")
-    ] = False,
-) -> None:
-    """Record finished runs of tables in the repository: experiments/results/."""
-    from rga.tables.migrate import migrate as rename
-    from rga.tables.recording import record
-
-    with plain_warnings():
-        say("\n".join(rename() if migrate else record(what or [])))
-
-
-@app.command()
-def report(
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write one page to open in a browser instead, local runs included.")
-    ] = None,
-) -> None:
-    """Write RESULTS.md, its images and the README's table from the recorded runs."""
-    if html is not None:
-        from rga.tables.html_page import write_page
-
-        with plain_warnings():
-            say(str(write_page(html)))
-        return
-    from rga.paths import EXPERIMENTS
-    from rga.tables.pages import report
-
-    with plain_warnings():
-        say("\n".join(map(str, report(EXPERIMENTS.parent))))
-
-
-app.command()(dashboard)
+app.command()(results_commands.record)
+app.command()(results_commands.report)
+app.command()(results_commands.dashboard)
 app.add_typer(data, name="data")
 app.command("test")(weights_commands.evaluate)
 app.command()(weights_commands.extract)

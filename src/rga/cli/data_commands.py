@@ -74,5 +74,5 @@ def holdout(
     from rga.data.reid import holdout
 
     parts = holdout.write(name, root, out)
-    say("\n".join(f"{part:20}{len(pictures):>8,} images" for part, pictures in parts.items()))
+    say("\n".join(f"{part:20}{len(images):>8,} images" for part, images in parts.items()))
     say(f"a holdout set of {name} lies in {out}")

@@ -35,9 +35,9 @@ def plan(
     rga plan 1 2 3 4 5 6 7 seed=0,1,2
     """
     from rga.tables.run_plan import make_plan, write_plan
+    from rga.tables.spec import tables_and_overrides
 
-    overrides = [word for word in words if "=" in word or word.startswith("~")]
-    tables = [word for word in words if word not in overrides]
+    tables, overrides = tables_and_overrides(words)
     if not tables:
         raise typer.BadParameter("of which tables? such as rga plan 1 7")
     with plain_warnings():
@@ -76,22 +76,18 @@ def status(
     format: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.text,
 ) -> None:
     """Show what every run is doing: finished, running, interrupted, failed, stale or not begun."""
+    from rga.runs.compose import runs_folder
     from rga.tables.run_plan import read_plan
     from rga.tables.run_status import as_json, as_text, statuses
 
     with plain_warnings():
         made = read_plan(file) if file is not None else None
-        found = statuses(runs or _folder(made.overrides if made else ()), made)
+        found = statuses(runs or runs_folder(made.overrides if made else ()), made)
         say(as_json(found) if format is Form.json else as_text(found))
 
 
 def _finished(made: "Plan") -> list[str]:
+    from rga.runs.compose import runs_folder
     from rga.tables.run_status import statuses
 
-    return [run.run for run in statuses(_folder(made.overrides), made) if run.state == "finished"]
-
-
-def _folder(overrides: tuple[str, ...]) -> Path:
-    from rga.runs.compose import compose
-
-    return Path(compose([line for line in overrides if line.startswith("paths.")])["paths"]["runs"])
+    return [run.run for run in statuses(runs_folder(made.overrides), made) if run.state == "finished"]

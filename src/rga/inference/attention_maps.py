@@ -5,15 +5,13 @@ A map of h x w values lies over an image as h x w equal tiles, as Grad-CAM's too
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from rga.attention.gate_values import Gates
+from rga.attention.gate_values import Gates, gates_in
 from rga.errors import ConfigError
 from rga.plugin import output_shapes
 from rga.tasks import ReID
@@ -149,18 +147,7 @@ def _attention(network: nn.Module, stage: Stage) -> nn.Module | None:
 def _gates(network: nn.Module, images: Tensor, stage: Stage) -> Gates:
     block = _attention(network, stage)
     assert block is not None
-    seen: list[Tensor] = []
-
-    def keep(_: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args[0])
-
-    hook = block.register_forward_pre_hook(keep)
-    try:
-        with torch.no_grad():
-            network(images)
-    finally:
-        hook.remove()
-    return Gates(block, seen[0])
+    return gates_in(network, images, {stage.module: block})[stage.module]
 
 
 def _no_gate(attention: str, what: str) -> str:

@@ -95,17 +95,17 @@ class RetrievalMetrics(Metric):
         if self.gallery_draws:
             cmc = single_gallery_shot(*sets, draws=self.gallery_draws, metric=self.metric)
             result = replace(result, cmc=cmc)
-        figures = result.summary()
+        metrics = result.summary()
         if self.rerank:
-            figures |= {f"rerank/{name}": value for name, value in self._reranked(*sets).items()}
+            metrics |= {f"rerank/{name}": value for name, value in self._reranked(*sets).items()}
         dtype = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        return {name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in figures.items()}
+        return {name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in metrics.items()}
 
     def _reranked(self, query: Tensor, gallery: Tensor, query_ids: Tensor, gallery_ids: Tensor, *cams: Tensor) -> Any:
         kept = gallery_ids != JUNK
         distances = rerank(query, gallery if bool(kept.all()) else gallery[kept], metric=self.metric)
-        figures = evaluate_distances(distances, query_ids, gallery_ids[kept], cams[0], cams[1][kept]).summary()
-        return {name: x for name, x in figures.items() if not (self.gallery_draws and name.startswith("rank"))}
+        metrics = evaluate_distances(distances, query_ids, gallery_ids[kept], cams[0], cams[1][kept]).summary()
+        return {name: x for name, x in metrics.items() if not (self.gallery_draws and name.startswith("rank"))}
 
     @staticmethod
     def _chosen(index: Tensor) -> Tensor:

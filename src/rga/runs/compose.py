@@ -62,6 +62,11 @@ def compose(
         raise ConfigError(f"{' '.join(overrides)}: {error}") from error
 
 
+def runs_folder(overrides: Iterable[str] = ()) -> Path:
+    """Where the runs of `rga train OVERRIDES` lie: `paths.runs`."""
+    return Path(compose(line for line in overrides if line.startswith("paths."))["paths"]["runs"])
+
+
 @dataclass(frozen=True)
 class Composition:
     """What Hydra composes: the config, not resolved, and which file each group was answered with."""

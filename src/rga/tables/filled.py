@@ -47,6 +47,12 @@ class Entry:
         return frozenset(int(result["seed"]) for result in self.results if "recorded" in result)
 
     @property
+    def hours(self) -> float | None:
+        """What a run takes, as the mean of those there are; None where none of them says."""
+        known = [result["duration_s"] for result in self.results if isinstance(result.get("duration_s"), int | float)]
+        return statistics.fmean(known) / 3600 if known else None
+
+    @property
     def command(self) -> str:
         """The command that makes the missing runs."""
         sweep = ["-m"] if len(self.missing) > 1 else []

@@ -12,8 +12,8 @@ from rga.tables.filled import Entry, FilledTable, fill
 from rga.tables.formats import as_json
 from rga.tables.origin import short_commit
 from rga.tables.pages import heading
-from rga.tables.recorded import read_records
-from rga.tables.render import footnotes, notes, ours_texts
+from rga.tables.recorded import recorded_settings
+from rga.tables.render import footnotes, notes, texts
 from rga.tables.spec import available, load
 
 _PARTS = Path(__file__).parent / "html"
@@ -23,8 +23,7 @@ def write_page(out: Path, experiments: Path = EXPERIMENTS, conf: Path = CONF) ->
     """Write every table, as in the paper and in each setting in which it is recorded; runs made here count as well."""
     filled = []
     for table in (load(name, experiments) for name in available(experiments)):
-        recorded = {record.overrides for record in read_records(table.results) if record.table == table.name}
-        filled += [fill(table, overrides, conf) for overrides in sorted({(), *recorded})]
+        filled += [fill(table, overrides, conf) for overrides in sorted({(), *recorded_settings(table)})]
     write_atomically(out, html(filled))
     return out
 
@@ -49,11 +48,11 @@ def html(tables: Sequence[FilledTable]) -> str:
 
 def _table(place: int, filled: FilledTable) -> dict[str, Any]:
     rows = json.loads(as_json(filled))["rows"]
-    for row, line, texts in zip(rows, filled.lines, ours_texts(filled), strict=True):
+    for row, line, printed in zip(rows, filled.lines, texts(filled), strict=True):
         results = [result for cell in line.cells if cell.entry for result in cell.entry.results]
         row["parameters"] = next((result.get("parameters") for result in results), None)
-        for cell, source, (label, text) in zip(row["cells"], line.cells, texts, strict=True):
-            cell |= {"label": label, "text": text, "command": _command(source.entry)}
+        for cell, source, shown in zip(row["cells"], line.cells, printed, strict=True):
+            cell |= {**shown, "command": _command(source.entry)}
     missing = [
         [line.row.name, cell.column.name, ", ".join(map(str, entry.missing)), _hours(entry), entry.command]
         for line, cell, entry in filled.missing()
@@ -71,8 +70,7 @@ def _command(entry: Entry | None) -> str | None:
 
 def _hours(entry: Entry) -> str:
     """What the missing runs would take if they took as long as those of other seeds."""
-    known = [result["duration_s"] for result in entry.results if result.get("duration_s")]
-    return f"{len(entry.missing) * sum(known) / len(known) / 3600:.2f}" if known else "unknown"
+    return "unknown" if entry.hours is None else f"{len(entry.missing) * entry.hours:.2f}"
 
 
 def _run(result: Any) -> dict[str, Any]:

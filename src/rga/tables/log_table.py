@@ -1,16 +1,16 @@
 """A filled table as a table of wandb: logged as it is, without any training."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from rga.tables.dashboard import table_key
 from rga.tables.filled import FilledTable
+from rga.wandb_account import is_offline
 
 COLUMNS = ("group", "row", "column", "metric", "paper", "ours", "std", "n", "delta", "parameters", "data", "scale")
 
 
-def log_table(filled: FilledTable, project: str, entity: str | None, folder: Path, offline: bool) -> str:
+def log_table(filled: FilledTable, project: str, entity: str | None, folder: Path) -> str:
     """Log a table to its own wandb run, `table-1`; the same run each time, so that the latest one stands.
 
     Returns:
@@ -20,7 +20,7 @@ def log_table(filled: FilledTable, project: str, entity: str | None, folder: Pat
 
     name = filled.table.label.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
-    mode: Any = "offline" if offline or os.environ.get("WANDB_MODE") == "offline" else "online"
+    mode: Any = "offline" if is_offline() else "online"
     run = wandb.init(
         project=project, entity=entity, dir=folder, id=name, name=f"{filled.table.label}: {filled.table.title}",
         job_type="table", tags=[filled.table.label], resume="allow", mode=mode,

@@ -14,7 +14,7 @@ from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results
 from rga.runs.compose import compose
 from rga.tables.filled import fill
-from rga.tables.recorded import RESULTS, read_records
+from rga.tables.recorded import RESULTS, read_records, recorded_settings
 from rga.tables.spec import Table, available, load
 
 _LEGEND = """\
@@ -30,8 +30,7 @@ def list_tables(experiments: Path = EXPERIMENTS, conf: Path = CONF) -> str:
     data = _data_with_runs(compose(conf=conf)["paths"]["runs"], experiments / RESULTS.name)
     for spec in (load(name, experiments) for name in available(experiments)):
         table.add_row(*map(Text, (spec.name, *_counts(spec, (), conf, data), spec.title)))
-        records = read_records(spec.results)
-        for setting in sorted({record.overrides for record in records if record.table == spec.name} - {()}):
+        for setting in filter(None, recorded_settings(spec)):
             table.add_row(*map(Text, ("", *_counts(spec, setting, conf), f"with {' '.join(setting)}")))
     console = Console(file=io.StringIO(), width=1000, color_system=None)
     console.print(table)

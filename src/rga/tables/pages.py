@@ -12,7 +12,7 @@ from rga.printing import markdown
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, FilledTable, Line, fill, override_key
 from rga.tables.origin import origin, runs
-from rga.tables.recorded import read_records
+from rga.tables.recorded import recorded_settings
 from rga.tables.render import NO_RUN, footnotes, markdown_rows, notes, sources
 from rga.tables.spec import Column, available, load
 
@@ -42,8 +42,8 @@ def report(root: Path, conf: Path = CONF) -> list[Path]:
         raise ConfigError(f"there is no README.md in {root}: use a checkout of the sources")
     tables = recorded_tables(root / "experiments", conf)
     readme = with_summary((root / "README.md").read_text(encoding="utf-8"), tables)
-    drawn = {root / CURVES / name: draw(panels, rows) for name, (panels, rows) in pictures(tables).items()}
-    texts = {root / "RESULTS.md": page(tables), root / "README.md": readme, **drawn}
+    curves = {root / CURVES / name: draw(panels, rows) for name, (panels, rows) in images(tables).items()}
+    texts = {root / "RESULTS.md": page(tables), root / "README.md": readme, **curves}
     for path, text in texts.items():
         write_atomically(path, text)
     for path in set((root / CURVES).glob("*.svg")) - texts.keys():
@@ -55,8 +55,7 @@ def recorded_tables(experiments: Path, conf: Path = CONF) -> list[FilledTable]:
     """Every table in every setting in which runs were recorded for it, with the recorded runs only."""
     tables = []
     for table in (load(name, experiments) for name in available(experiments)):
-        settings = {record.overrides for record in read_records(table.results) if record.table == table.name}
-        tables += [fill(table, overrides, conf, counted="recorded") for overrides in sorted(settings)]
+        tables += [fill(table, overrides, conf, counted="recorded") for overrides in recorded_settings(table)]
     return tables
 
 
@@ -79,7 +78,7 @@ def summary(tables: Sequence[FilledTable]) -> str:
     """The main rows in Markdown, with the columns that have numbers, and below them what they are of."""
     lines = [""]
     for filled in tables:
-        if found := _figures(filled):
+        if found := _with_numbers(filled):
             main = [line for line in filled.lines if line.row.main] or filled.lines
             shown = _narrowed(filled, main, found)
             caption = f"{markdown(heading(filled))}. {markdown(' '.join(sources(shown)))}"
@@ -87,17 +86,17 @@ def summary(tables: Sequence[FilledTable]) -> str:
     return "\n".join([*(lines if len(lines) > 1 else ["", _NONE, ""]), ""])
 
 
-def pictures(tables: Sequence[FilledTable]) -> dict[str, tuple[dict[str, list[Curve]], list[str]]]:
+def images(tables: Sequence[FilledTable]) -> dict[str, tuple[dict[str, list[Curve]], list[str]]]:
     """The learning curves by the name of their file: what `draw` is given."""
     found = {}
     for filled in tables:
         for column in filled.columns:
             if panels := curves_of(filled, column):
-                found[_picture(filled, column)] = (panels, [line.row.name for line in filled.lines])
+                found[_file_of(filled, column)] = (panels, [line.row.name for line in filled.lines])
     return found
 
 
-def _picture(filled: FilledTable, column: Column) -> str:
+def _file_of(filled: FilledTable, column: Column) -> str:
     parts = [override if "." in override_key(override) else _value(override) for override in filled.overrides]
     own = [] if column.data in parts else [str(column.data)]
     return "-".join(re.sub(r"[^\w.]+", "-", part) for part in (filled.table.stem, *parts, *own)) + ".svg"
@@ -114,7 +113,7 @@ def _value(override: str) -> str:
 
 
 def _section(filled: FilledTable) -> list[str]:
-    lines, found = [f"## {markdown(heading(filled))}", ""], _figures(filled)
+    lines, found = [f"## {markdown(heading(filled))}", ""], _with_numbers(filled)
     below = [part for note in footnotes(filled, recorded=False) for part in (markdown(note), "")]
     if not found:
         return [*lines, *below]
@@ -128,13 +127,13 @@ def _section(filled: FilledTable) -> list[str]:
     for column in filled.columns:
         if curves_of(filled, column):
             lines += [
-                f"![Learning curves: {markdown(heading(filled))}]({CURVES.as_posix()}/{_picture(filled, column)})",
+                f"![Learning curves: {markdown(heading(filled))}]({CURVES.as_posix()}/{_file_of(filled, column)})",
                 "",
             ]
     return lines
 
 
-def _figures(filled: FilledTable) -> set[tuple[str, str]]:
+def _with_numbers(filled: FilledTable) -> set[tuple[str, str]]:
     """The columns and metrics that have any."""
     return {(cell.column.name, cell.metric) for cell in filled.cells if cell.n}
 

@@ -18,7 +18,7 @@ from rga.paths import EXPERIMENTS
 from rga.runs import fingerprint, results_of, without_places
 from rga.runs.folder import check_result
 from rga.runs.identity import VERSION
-from rga.tables.spec import is_plain_override, name_of, stem_of
+from rga.tables.spec import Table, is_plain_override, name_of, stem_of
 
 RESULTS = EXPERIMENTS / "results"
 POINTS = 200  # of a learning curve
@@ -130,6 +130,11 @@ def _parse(text: bytes, table: str | None, place: str) -> Record:
     if fingerprint(line["config"]) != line["fingerprint"] or line["config"].get("seed") != line["seed"]:
         raise ValueError("its fingerprint or seed does not fit its config")
     return Record(line["table"], tuple(line["overrides"]), {**{key: line[key] for key in _RESULT}, "recorded": place})
+
+
+def recorded_settings(table: Table) -> list[tuple[str, ...]]:
+    """The overrides with which runs of a table are recorded, sorted."""
+    return sorted({record.overrides for record in read_records(table.results) if record.table == table.name})
 
 
 def write_records(table: str, records: Iterable[Record], folder: Path = RESULTS) -> Path:

@@ -10,11 +10,11 @@ import rga
 from rga.errors import ConfigError
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
-from rga.runs.compose import compose
+from rga.runs.compose import runs_folder
 from rga.runs.inputs import InputsError, unlike
 from rga.tables.filled import FilledTable, canonical, fill, override_key
-from rga.tables.recorded import Record, read_records, record_of, write_records
-from rga.tables.spec import Table, available, load
+from rga.tables.recorded import Record, read_records, record_of, recorded_settings, write_records
+from rga.tables.spec import Table, available, load, tables_and_overrides
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ def record(words: Sequence[str]) -> list[str]:
     """
     if EXPERIMENTS.is_relative_to(Path(rga.__file__).parent):
         raise ConfigError("records belong to the sources, and this is an installed package: use a checkout of them")
-    overrides = [word for word in words if "=" in word or word.startswith("~")]
-    tables = [word for word in words if word not in overrides]
+    tables, overrides = tables_and_overrides(words)
     lines = []
     if tables:
         lines += [str(record_table(load(name), overrides)) for name in tables]
@@ -55,9 +54,9 @@ def record(words: Sequence[str]) -> list[str]:
         )
     else:
         for table in map(load, available()):
-            found = {record.overrides for record in read_records(table.results) if record.table == table.name}
-            lines += [str(record_table(table, (*setting, *overrides))) for setting in sorted({(), *found})]
-    if left := _left_over(compose(override for override in overrides if override.startswith("paths."))):
+            settings = sorted({(), *recorded_settings(table)})
+            lines += [str(record_table(table, (*setting, *overrides))) for setting in settings]
+    if left := _left_over(runs_folder(overrides)):
         lines.append(f"{len(left)} finished runs are recorded nowhere: {', '.join(left)}")
     return lines
 
@@ -157,10 +156,10 @@ def _sorted(records: Iterable[Record], reduced: tuple[str, ...], filled: FilledT
     return [this for _, this in sorted(enumerate(records), key=key)]
 
 
-def _left_over(config: Mapping[str, Any]) -> list[str]:
+def _left_over(folder: Path) -> list[str]:
     """The finished runs, but those on synthetic data, that no table's records have."""
     runs = {known.run for known in read_records()}
-    found = [result for results in find_results(config["paths"]["runs"]).values() for result in results]
+    found = [result for results in find_results(folder).values() for result in results]
     return [
         f"{result['fingerprint']}/{result['seed']}"
         for result in found

@@ -134,13 +134,15 @@ def _ours(cell: Cell, digits: int, plus_minus: str, mark: str) -> str:
     return f"{cell.ours:.{digits}f}{spread}{mark if cell.recorded else ''}"
 
 
-def ours_texts(filled: FilledTable) -> list[list[tuple[str, str]]]:
-    """Line by line, cell by cell: the heading of our numbers, and what is printed."""
+def texts(filled: FilledTable) -> list[list[dict[str, str]]]:
+    """Line by line, cell by cell, as printed: the paper's number, ours, and the heading of ours (`label`)."""
     digits = filled.table.digits
-    return [
-        [(_label(filled, cell.column), _ours(cell, digits, "±", RECORDED)) for cell in line.cells]
-        for line in filled.lines
-    ]
+
+    def printed(cell: Cell) -> dict[str, str]:
+        ours = _ours(cell, digits, "±", RECORDED)
+        return {"label": _label(filled, cell.column), "text": ours, "paper_text": _paper(cell, digits)}
+
+    return [[printed(cell) for cell in line.cells] for line in filled.lines]
 
 
 def _delta(cell: Cell, digits: int) -> str:

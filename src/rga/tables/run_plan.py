@@ -11,7 +11,6 @@ nothing but what the installed configs name.
 
 import json
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,11 +170,10 @@ def _seeds(entry: Entry) -> list[int]:
 
 
 def _cost(entry: Entry) -> tuple[float | None, str | None]:
-    known = [result for result in entry.results if isinstance(result.get("duration_s"), int | float)]
-    if not known:
+    if entry.hours is None:
         return None, None
-    hours = statistics.fmean(result["duration_s"] for result in known) / 3600
-    return round(hours, 3), str(known[0].get("device") or "") or None
+    device = next(result.get("device") for result in entry.results if result.get("duration_s") is not None)
+    return round(entry.hours, 3), device or None
 
 
 def _planned(line: Mapping[str, Any], place: str) -> Planned:

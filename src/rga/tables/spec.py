@@ -1,7 +1,7 @@
 """A table as data, read and checked: the paper's are `experiments/tableN.yaml`, our own `experiments/NAME.yaml`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -236,3 +236,9 @@ def _strings(content: Any, where: str) -> tuple[str, ...]:
     if refused := [item for item in content if not is_plain_override(item)]:
         raise ConfigError(f"{where}: {refused[0]!r} is not taken from a table, which chooses and sets values only")
     return tuple(content)
+
+
+def tables_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell the names of tables from the overrides of `rga table`, in words of the command line."""
+    overrides = [word for word in words if "=" in word or word.startswith("~")]
+    return [word for word in words if word not in overrides], overrides

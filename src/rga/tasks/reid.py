@@ -101,10 +101,10 @@ class ReID(Task):
             metric.rerank = self.rerank and not prefix
             metric.gallery_draws = self.trainer.datamodule.gallery_draws  # type: ignore[attr-defined]
             try:
-                figures = metric.compute()
+                metrics = metric.compute()
             except NotFiniteError as error:
                 raise ConfigError(
                     f"{error}: the weights are damaged, or too large for trainer.precision={self.trainer.precision}"
                 ) from error
-            self.log_dict({prefix + name: value for name, value in figures.items()}, rank_zero_only=True)
+            self.log_dict({prefix + name: value for name, value in metrics.items()}, rank_zero_only=True)
             metric.reset()

@@ -7,12 +7,11 @@ epoch, none of whose numbers acts on the training, and nothing that a step has t
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rga.attention.gate_values import Gates
+from rga.attention.gate_values import gates_in
 from rga.inspection import ATTENTION
 from rga.training.speed import uncompiled
 
@@ -47,12 +46,9 @@ def blocks_of(network: nn.Module) -> dict[str, nn.Module]:
 
 def see(network: nn.Module, images: Tensor) -> Seen:
     """Look at the gates of a network for images (B, 3, H, W), normalised; what it holds is left as it was."""
-    inputs: dict[str, Tensor] = {}
-    with uncompiled(), torch.no_grad(), _evaluating(network), _kept_inputs(blocks_of(network), inputs):
-        network(images[:IMAGES])
-        numbers: dict[str, Tensor] = {}
-        for stage, x in inputs.items():
-            gates = Gates(blocks_of(network)[stage], x)
+    numbers: dict[str, Tensor] = {}
+    with uncompiled(), torch.no_grad(), _evaluating(network):
+        for stage, gates in gates_in(network, images[:IMAGES], blocks_of(network)).items():
             for kind, gate in (("spatial", gates.spatial()), ("channel", gates.channel())):
                 if gate is not None:
                     numbers[f"gates/{stage}/{kind}"] = _statistics(gate.float())
@@ -72,7 +68,9 @@ def see(network: nn.Module, images: Tensor) -> Seen:
 
 def _statistics(gate: Tensor) -> Tensor:
     saturated = ((gate < _ENDS) | (gate > 1 - _ENDS)).float().mean()
-    counts = torch.histc(gate.clamp(0, 1), bins=BINS, min=0.0, max=1.0)
+    edges = torch.linspace(0, 1, BINS + 1, device=gate.device)[1:-1]
+    below = torch.searchsorted(gate.flatten().sort().values, edges)  # torch.histc is not deterministic on GPUs
+    counts = below.diff(prepend=below.new_zeros(1), append=below.new_full((1,), gate.numel()))
     return torch.cat([torch.stack([gate.mean(), gate.std(correction=0), saturated]), counts]).double()
 
 
@@ -85,21 +83,3 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-@contextmanager
-def _kept_inputs(blocks: dict[str, nn.Module], inputs: dict[str, Tensor]) -> Iterator[None]:
-    """Keep what each block is given first."""
-
-    def keep(stage: str, module: nn.Module) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            inputs.setdefault(stage, args[0])
-
-        return module.register_forward_pre_hook(hook)
-
-    hooks = [keep(stage, module) for stage, module in blocks.items()]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -1,14 +1,11 @@
 """Weights & Biases under the run's own identity."""
 
 import inspect
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -17,6 +14,7 @@ from omegaconf import OmegaConf
 
 from rga.runs import RERUN
 from rga.tables.label import Label
+from rga.wandb_account import is_offline
 
 _STEP, _EPOCH = "trainer/global_step", "epoch"
 _SMALL_IS_BETTER = ("loss", "error")
@@ -86,7 +84,7 @@ def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto", **o
         raise TypeError(f"logger.wandb.{min(unknown)}: wandb.init has no such option, or the run itself decides it")
     run = save_dir.parent if save_dir.name == RERUN else save_dir
     if offline == "auto":
-        offline = os.environ.get("WANDB_MODE", "") == "offline" or not has_account()
+        offline = is_offline()
     return WandbRun(
         save_dir=save_dir,
         project=project,
@@ -148,14 +146,3 @@ def finished_wandb() -> Iterator[None]:
             import wandb
 
             wandb.finish(exit_code=failed)
-
-
-def has_account() -> bool:
-    """Whether wandb has a key to log in with."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
-    try:
-        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, NetrcParseError):
-        return False

@@ -94,6 +94,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     import lightning.pytorch as pl
     from hydra.utils import instantiate
 
+    from rga.inspection import forward_flop
     from rga.network import build
     from rga.tables.cells_of_run import cells_of
     from rga.tables.label import label
@@ -108,7 +109,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     )
     from rga.training.loggers import conclude, finished_wandb, introduce
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
-    from rga.training.provenance import flops, provenance
+    from rga.training.provenance import provenance
     from rga.training.speed import Speed
     from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
@@ -229,7 +230,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             this.write_result(result, workplace)
             facts = {
                 "parameters": result["parameters"],
-                "flops": flops(task, config.data.size),
+                "flops": forward_flop(task.trained, config.data.size),
                 "hours": monitor.seconds / 3600,
                 "epoch": config.recipe.epochs,
                 "data_digest": json.dumps(result["inputs"], sort_keys=True),

@@ -49,6 +49,7 @@ class Monitor(Callback):
         self._sums: dict[str, Tensor] = {}
         self._read: dict[str, float] = {}  # the sums when they were last read
         self._done = self._images = 0
+        self._shows_gates = True
         self._validation: dict[str, float] = {}
         self._validating = 0.0
 
@@ -74,7 +75,7 @@ class Monitor(Callback):
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
         self._seen: Tensor | None = None  # images of the last batch
         self._norm: Tensor | None = None
-        self._gated = trainer.is_global_zero and bool(blocks_of(pl_module))
+        self._gated = self._shows_gates and trainer.is_global_zero and bool(blocks_of(pl_module))
         self._started = time.monotonic()
 
     def on_before_optimizer_step(
@@ -154,8 +155,13 @@ class Monitor(Callback):
     def _gates(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Seen:
         if self._seen is None:
             return Seen({}, {})
-        with trainer.precision_plugin.forward_context():
-            return see(pl_module, self._seen)
+        try:
+            with trainer.precision_plugin.forward_context():
+                return see(pl_module, self._seen)
+        except Exception as error:  # of a block of somebody's own, say: a look at a run must not end it
+            self._shows_gates = False
+            log.warning("the gates are not logged: %s: %s", type(error).__name__, error)
+            return Seen({}, {})
 
     @staticmethod
     def _rates(trainer: pl.Trainer) -> dict[str, float]:

@@ -2,16 +2,12 @@
 
 import platform
 import subprocess
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from rga.training.speed import uncompiled
 
 _PACKAGES = (
     "rga",
@@ -32,15 +28,6 @@ def provenance(device: torch.device, devices: int) -> dict[str, Any]:
         "device": f"{devices} x {_name(device)}",
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def flops(network: torch.nn.Module, size: Sequence[int]) -> int:
-    """Of a forward of one image of size (H, W): 2 per multiply-add of convolutions and matrix products."""
-    parameter = next(network.parameters())
-    image = torch.zeros(1, 3, size[0], size[1], device=parameter.device)
-    with uncompiled(), FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(image)
-    return int(counter.get_total_flops())
 
 
 def _version(package: str) -> str | None:

@@ -100,7 +100,7 @@ function section(spec) {
       for (const cell of row.cells) {
         const td = make("td", cell.n ? null : cell.text, row.element);
         if (cell.n) make("button", cell.text, td, { "aria-haspopup": "dialog" }).addEventListener("click", () => open(row, cell));
-        if (cell.paper !== null) make("span", ` (${cell.paper})`, td, { class: "faint" });
+        if (cell.paper !== null) make("span", ` (${cell.paper_text})`, td, { class: "faint" });
       }
     }
     bodies.push([body, rows]);

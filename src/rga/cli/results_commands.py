@@ -1,4 +1,4 @@
-"""`rga dashboard`: views of tables in wandb."""
+"""What is made of finished runs: `rga record`, `rga report` and `rga dashboard`."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,42 @@ from typing import Annotated
 import typer
 
 from rga.cli import plain_warnings, say
+
+
+def record(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[N ...] [OVERRIDES]", help="Tables, and overrides as for rga table; none: all tables."),
+    ] = None,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Rename what is recorded, and the runs, that have names of older rules.")
+    ] = False,
+) -> None:
+    """Record finished runs of tables in the repository: experiments/results/."""
+    from rga.tables.migrate import migrate as rename
+    from rga.tables.recording import record
+
+    with plain_warnings():
+        say("\n".join(rename() if migrate else record(what or [])))
+
+
+def report(
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write one page to open in a browser instead, local runs included.")
+    ] = None,
+) -> None:
+    """Write RESULTS.md, its images and the README's table from the recorded runs."""
+    if html is not None:
+        from rga.tables.html_page import write_page
+
+        with plain_warnings():
+            say(str(write_page(html)))
+        return
+    from rga.paths import EXPERIMENTS
+    from rga.tables.pages import report
+
+    with plain_warnings():
+        say("\n".join(map(str, report(EXPERIMENTS.parent))))
 
 
 def dashboard(
@@ -26,16 +62,15 @@ def dashboard(
     Without an account of wandb the specification is written as JSON.
     """
     from rga.files import write_atomically
-    from rga.runs.compose import compose
+    from rga.runs.compose import runs_folder
     from rga.tables import available, fill, load
     from rga.tables.dashboard import send, specification
-    from rga.training.loggers import has_account
+    from rga.tables.spec import tables_and_overrides
+    from rga.wandb_account import has_account
 
-    asked = what or []
-    overrides = [word for word in asked if "=" in word]
-    names = [word for word in asked if "=" not in word] or [name for name in available() if name.isdigit()]
+    names, overrides = tables_and_overrides(what or [])
     with plain_warnings():
-        tables = [fill(load(name), overrides) for name in names]
+        tables = [fill(load(name), overrides) for name in names or filter(str.isdigit, available())]
     if dry_run or not has_account():
         text = json.dumps([specification(table, entity or "ENTITY", project) for table in tables], indent=2)
         if dry_run:
@@ -49,6 +84,5 @@ def dashboard(
         import wandb
 
         entity = str(wandb.Api().default_entity)
-    runs = Path(compose([])["paths"]["runs"])
     for table in tables:
-        say("\n".join(send(table, entity, project, runs)))
+        say("\n".join(send(table, entity, project, runs_folder(overrides))))
