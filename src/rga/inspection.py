@@ -63,9 +63,10 @@ def inspect(network: nn.Module, input_size: tuple[int, int], *, blocks: bool = T
 def forward_flop(network: nn.Module, input_size: Sequence[int]) -> int:
     """FLOPs of a forward of one image of (H, W) in evaluation mode: 2 per multiply-add of convolutions and products.
 
-    Nothing is computed, and the network is left as it is; where it is compiled, its copy is not.
+    Nothing is computed, and the network is left as it is; where it is compiled, its copy is not. The number format does
+    not count: the copy is in single precision.
     """
-    abstract = copy.deepcopy(network).to("meta").eval()
+    abstract = copy.deepcopy(network).to("meta", torch.float32).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         abstract(torch.empty(1, 3, *input_size, device="meta"))
     return int(counter.get_total_flops())

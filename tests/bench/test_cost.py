@@ -9,6 +9,7 @@ from rga.attention import RGASC
 from rga.backbones import torchvision_trunk
 from rga.bench.memory import saved_bytes
 from rga.bench.textbook.nxn import NxN
+from rga.inspection import forward_flop
 from rga.plugin import plug
 
 SIZE = (256, 128)
@@ -27,6 +28,15 @@ def test_forward_flop(name: str, gflop: float) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         meta(torch.empty(1, 3, *SIZE, device="meta"))
     assert counter.get_total_flops() / 1e9 == pytest.approx(gflop, abs=0.006)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_forward_flop_in_any_number_format(dtype: torch.dtype) -> None:
+    """What a run in `64-true` or `bf16-true` logs at its end; the network stays in its format and mode."""
+    built = network("ours").to(dtype=dtype)
+    assert forward_flop(built, SIZE) / 1e9 == pytest.approx(10.10, abs=0.006)
+    assert built.training
+    assert {parameter.dtype for parameter in built.parameters()} == {dtype}
 
 
 @pytest.mark.slow
