@@ -18,7 +18,6 @@ import rga.training.launcher
 from rga.errors import ConfigError
 from rga.runs import Run, find_results, fingerprint
 from rga.runs.identity import VERSION
-from rga.runs.inputs import InputsError
 from rga.tables import FilledTable, Table, fill, load
 from rga.tables.missing import run_missing
 from rga.tables.recorded import read_records, record_of, results, thinned
@@ -161,11 +160,59 @@ def test_recorded_and_local_runs_join(record: Recorder, table: Table, small_conf
     assert [result["metrics"]["rank1"] for result in results("runs", name, table.results)] == [0.5, 0.9, 0.7]
 
 
-def test_a_run_that_was_made_again_replaces_its_record(record: Recorder, table: Table, small_conf: Path) -> None:
-    record("attention=none", rank1=0.5, map=0.5)
-    take(table, small_conf)
-    record("attention=none", rank1=0.6, map=0.5)
-    assert [line["metrics"]["rank1"] for line in take(table, small_conf)] == [0.6]
+def made_at(run: Run, day: int, device: str, **metrics: float) -> Run:
+    run.write_result({"metrics": metrics, "device": device, "finished_at": f"2026-11-{day:02}T10:00:00+00:00"})
+    return run
+
+
+def test_a_run_that_was_made_again_with_other_metrics_is_a_conflict(
+    record: Recorder, table: Table, small_conf: Path
+) -> None:
+    run = made_at(record("attention=none"), 20, "H100", rank1=0.5, map=0.25)
+    before = take(table, small_conf)
+    made_at(run, 21, "A100", rank1=0.625, map=0.25)
+    record("attention=rga_s", rank1=0.75, map=0.5)
+    with pytest.warns(UserWarning, match="commit"):
+        recorded = record_table(table, [], small_conf)
+    (conflict,) = recorded.conflicts
+    assert f"run {run.fingerprint}/0 is recorded already, with other metrics: rank1 0.625 instead of 0.5. " in conflict
+    assert "on A100, commit unknown, 2026-11-21" in conflict
+    assert re.search(r"the recorded one on H100, .* 2026-11-20.*table7\.jsonl:1\).*rga record 7 --replace", conflict)
+    assert [line["metrics"]["rank1"] for line in take(table, small_conf)] == [0.5, 0.75], "the others are recorded"
+    assert take(table, small_conf)[0] == before[0]
+    with pytest.warns(UserWarning, match="commit"):
+        assert not record_table(table, [], small_conf, replace=True).conflicts
+    assert [line["metrics"]["rank1"] for line in take(table, small_conf)] == [0.625, 0.75]
+
+
+@pytest.mark.parametrize("order", [(20, 21), (21, 20)])
+def test_of_equal_runs_the_later_one_is_kept_whichever_comes_first(
+    record: Recorder, table: Table, small_conf: Path, order: tuple[int, int]
+) -> None:
+    for day in order:
+        made_at(record("attention=none"), day, f"machine {day}", rank1=0.5, map=0.25)
+        (line,) = take(table, small_conf)
+    assert line["device"] == "machine 21"
+
+
+def test_the_runs_of_two_machines_are_joined(record: Recorder, table: Table, small_conf: Path, tmp_path: Path) -> None:
+    """Two folders that were brought together: what only one has is recorded, what both have is compared."""
+    made_at(record("attention=none", "seed=0"), 20, "first", rank1=0.5, map=0.25)
+    made_at(record("attention=none", "seed=1"), 20, "first", rank1=0.75, map=0.5)
+    Path("runs").rename(tmp_path / "first")
+    twice = made_at(record("attention=none", "seed=1"), 21, "second", rank1=0.8125, map=0.5)
+    made_at(record("attention=none", "seed=2"), 21, "second", rank1=1.0, map=0.75)
+    Path("runs").rename(tmp_path / "second")
+    take(table, small_conf, f"paths.runs={tmp_path / 'first'}")
+    with pytest.warns(UserWarning, match="commit"):
+        (conflict,) = record_table(table, [f"paths.runs={tmp_path / 'second'}"], small_conf).conflicts
+    assert f"run {twice.fingerprint}/1 " in conflict
+    lines = take(table, small_conf, f"paths.runs={tmp_path / 'first'}")
+    assert [(line["seed"], line["device"], line["overrides"]) for line in lines] == [
+        (0, "first", []),
+        (1, "first", []),
+        (2, "second", []),
+    ]
 
 
 def test_a_run_of_other_data_replaces_no_record(record: Recorder, table: Table, small_conf: Path) -> None:
@@ -176,8 +223,8 @@ def test_a_run_of_other_data_replaces_no_record(record: Recorder, table: Table, 
     made_of(7)
     before = take(table, small_conf)
     made_of(8)
-    with pytest.raises(InputsError, match=r"train has 8 images, it had 7.*table7\.jsonl:1"):
-        take(table, small_conf)
+    (conflict,) = record_table(table, [], small_conf, replace=True).conflicts
+    assert re.search(r"train has 8 images, it had 7.*table7\.jsonl:1", conflict)
     assert take(table, small_conf, "seed=1") == before
     made_of(7)
     assert take(table, small_conf) == before
@@ -193,6 +240,9 @@ def test_a_run_recorded_for_one_table_serves_the_others(record: Recorder, table:
     record("attention=none", rank1=0.5, map=0.5)
     take(other, small_conf)
     assert len(read_records(table.results)) == 1, "recorded twice"
+    record("attention=none", rank1=0.75, map=0.5)
+    (conflict,) = record_table(other, [], small_conf, replace=True).conflicts
+    assert "rga record 7 --replace" in conflict, "it is the other table's record"
 
 
 def test_a_record_that_no_row_has_is_stale(record: Recorder, table: Table, small_conf: Path) -> None:

@@ -17,13 +17,21 @@ def record(
     migrate: Annotated[
         bool, typer.Option("--migrate", help="Rename what is recorded, and the runs, that have names of older rules.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Where a run is recorded with other metrics, take the one in paths.runs.")
+    ] = False,
 ) -> None:
-    """Record finished runs of tables in the repository: experiments/results/."""
+    """Record finished runs of tables in the repository: experiments/results/. Of another machine: paths.runs=FOLDER."""
     from rga.tables.migrate import migrate as rename
     from rga.tables.recording import record
 
     with plain_warnings():
-        say("\n".join(rename() if migrate else record(what or [])))
+        lines, conflicts = (rename(), []) if migrate else record(what or [], replace)
+        say("\n".join(lines))
+    for conflict in conflicts:
+        say(f"rga: {conflict}", err=True)
+    if conflicts:
+        raise typer.Exit(1)
 
 
 def report(

@@ -11,10 +11,12 @@ from rga.errors import ConfigError
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
 from rga.runs.compose import runs_folder
-from rga.runs.inputs import InputsError, unlike
+from rga.runs.inputs import unlike
 from rga.tables.filled import FilledTable, canonical, fill, override_key
 from rga.tables.recorded import Record, read_records, record_of, recorded_settings, write_records
 from rga.tables.spec import Table, available, load, tables_and_overrides
+
+METRICS = 4  # of those that differ, so many are named
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Recorded:
     overrides: tuple[str, ...]
     path: Path
     new: tuple[Record, ...]
-    changed: tuple[Record, ...]  # were recorded with other numbers, from another time or machine
+    changed: tuple[Record, ...]  # were recorded already: from another time, or with --replace with other metrics
     stale: tuple[Record, ...]
+    conflicts: tuple[str, ...] = ()  # runs that differ from their records, which stay as they are
 
     def __str__(self) -> str:
         done = f"{len(self.new)} new, {len(self.changed)} changed in {self.path}"
@@ -34,8 +37,8 @@ class Recorded:
         return f"rga table {' '.join((self.table, *self.overrides))}: {done}{stale}"
 
 
-def record(words: Sequence[str]) -> list[str]:
-    """Do `rga record [N ...] [OVERRIDES]` and give the lines that it prints.
+def record(words: Sequence[str], replace: bool = False) -> tuple[list[str], list[str]]:
+    """Do `rga record [N ...] [OVERRIDES]` and give the lines that it prints, and the conflicts, one line each.
 
     Without a table: all of them, each as in the paper and in every setting in which it is recorded already.
 
@@ -45,9 +48,9 @@ def record(words: Sequence[str]) -> list[str]:
     if EXPERIMENTS.is_relative_to(Path(rga.__file__).parent):
         raise ConfigError("records belong to the sources, and this is an installed package: use a checkout of them")
     tables, overrides = tables_and_overrides(words)
-    lines = []
+    done = []
     if tables:
-        lines += [str(record_table(load(name), overrides)) for name in tables]
+        done += [record_table(load(name), overrides, replace=replace) for name in tables]
     elif which := canonical(overrides):
         raise ConfigError(
             f"{' '.join(which)} says which runs to record: of which table? rga record N {' '.join(which)}"
@@ -55,36 +58,41 @@ def record(words: Sequence[str]) -> list[str]:
     else:
         for table in map(load, available()):
             settings = sorted({(), *recorded_settings(table)})
-            lines += [str(record_table(table, (*setting, *overrides))) for setting in settings]
+            done += [record_table(table, (*setting, *overrides), replace=replace) for setting in settings]
+    lines = list(map(str, done))
     if left := _left_over(runs_folder(overrides)):
         lines.append(f"{len(left)} finished runs are recorded nowhere: {', '.join(left)}")
-    return lines
+    return lines, list(dict.fromkeys(conflict for each in done for conflict in each.conflicts))
 
 
-def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF) -> Recorded:
+def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, replace: bool = False) -> Recorded:
     """Put the finished runs that `rga table N OVERRIDES` shows into the table's file of records.
 
-    A run is recorded once: where another table's file has it already (a baseline), it stays there. One that was made
-    again replaces its record.
+    A run is recorded once: where another table's file has it already (a baseline), it stays there. Made again, or on
+    another machine, with the same metrics, the later one is kept. With other metrics it is a conflict, and the record
+    stays unless `replace`; made of other data or weights it always stays.
 
     Raises:
         ConfigError: as `fill`, and for synthetic data, which give no results.
-        InputsError: a run that is recorded was made again, of other data or weights.
     """
     filled = fill(table, overrides, conf)
     if any(entry.setting.synthetic for entry in filled.entries):
         raise ConfigError("runs on synthetic data are no results: they are not recorded")
     reduced = essential(table, overrides, conf)
     before = {known.run: known for known in read_records(table.results)}
-    new, changed, kept = [], [], {run: known for run, known in before.items() if known.table == table.name}
+    new, changed, conflicts = [], [], []
+    kept = {run: known for run, known in before.items() if known.table == table.name}
     for result in _made_here(filled):
         this = record_of(table.name, reduced, result)
-        if this.run in before and before[this.run].table != table.name:
-            continue
-        if this.run not in kept:
+        known = before.get(this.run)
+        if known is None:
             new.append(this)
-        elif kept[this.run].line() != this.line():
-            _expect_same_inputs(kept[this.run], this, table)
+        elif conflict := _conflict(known, this, replace=replace and known.table == table.name):
+            conflicts.append(conflict)
+            continue
+        elif known.table != table.name or _same(known, this):
+            continue
+        else:
             changed.append(this)
         kept[this.run] = this
     for this in (*new, *changed):
@@ -94,17 +102,40 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF)
     path = write_records(table.name, _sorted(kept.values(), reduced, filled), table.results)
     names = {entry.fingerprint for entry in filled.entries}
     stale = tuple(known for known in kept.values() if known.overrides == reduced and known.run[0] not in names)
-    return Recorded(table.name, reduced, path, tuple(new), tuple(changed), stale)
+    return Recorded(table.name, reduced, path, tuple(new), tuple(changed), stale, tuple(conflicts))
 
 
-def _expect_same_inputs(before: Record, this: Record, table: Table) -> None:
-    """A run that was made again replaces its record, but not one of other data or other weights."""
-    if found := unlike(before.result, this.result):
-        raise InputsError(
+def _conflict(known: Record, this: Record, replace: bool) -> str:
+    """Why a run does not take the place of its record, and what to do; nothing where it may."""
+    place = known.result.get("recorded")
+    if found := unlike(known.result, this.result):
+        return (
             f"run {this.name} is recorded already and was made of other inputs then: {'; '.join(found)}. If these take "
-            f"the place of the old ones, delete its line ({before.result.get('recorded', table.results)}); if not, "
-            "give them a data.name, or a file name, of their own"
+            f"the place of the old ones, delete its line ({place}); if not, give them a data.name, or a file name, of "
+            "their own"
         )
+    mine, theirs = this.result["metrics"], known.result["metrics"]
+    other = sorted(name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name])
+    if not other or replace:
+        return ""
+    pairs = ", ".join(f"{name} {mine[name]:.6g} instead of {theirs[name]:.6g}" for name in other[:METRICS])
+    more = f" and {len(other) - METRICS} more" if len(other) > METRICS else ""
+    return (
+        f"run {this.name} is recorded already, with other metrics: {pairs}{more}. It was made {_made(this)}; the "
+        f"recorded one {_made(known)} ({place}), and that one stays. rga record "
+        f"{' '.join((known.table, *known.overrides))} --replace takes this one instead"
+    )
+
+
+def _made(record: Record) -> str:
+    device, commit, time = (record.result[key] or "unknown" for key in ("device", "commit", "finished_at"))
+    return f"on {device}, commit {commit}, {time}"
+
+
+def _same(known: Record, this: Record) -> bool:
+    """The same run, or one that was finished earlier: so it does not matter whose folder is recorded first."""
+    earlier = str(this.result["finished_at"] or "") < str(known.result["finished_at"] or "")
+    return earlier or known.line() == this.line()
 
 
 def essential(table: Table, overrides: Sequence[str], conf: Path = CONF) -> tuple[str, ...]:
