@@ -36,6 +36,9 @@ def assert_equal(result: RankingResult, expected: dict[str, Any]) -> None:
     for name in ("map", "map_trapezoid", "minp"):
         if name in expected:
             assert getattr(result, name) == pytest.approx(float(expected[name]), abs=1e-9), name
+    if "first_match" in expected:
+        np.testing.assert_allclose(result.average_precision, expected["average_precision"], atol=1e-12)
+        np.testing.assert_array_equal(result.first_match.clip(max=51), expected["first_match"])
 
 
 @pytest.mark.parametrize("name", ["small", "hard", "sparse"])

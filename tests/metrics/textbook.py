@@ -54,4 +54,6 @@ def evaluate(scores: Array, q_id: Array, g_id: Array, q_cam: Array, g_cam: Array
         "map_trapezoid": np.mean(trapezoid),
         "minp": np.mean(inp),
         "valid_queries": len(cmc),
+        "average_precision": np.array(step),
+        "first_match": 51 - np.sum(cmc, axis=1),  # 51: none within 50 ranks
     }

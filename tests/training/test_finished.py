@@ -16,6 +16,7 @@ from rga.network import component
 from rga.runs import Run, fingerprint
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs, InputsError
+from rga.runs.queries import per_query
 from rga.training.checkpoints import LAST, time_limit
 from rga.training.loop import run
 from training.command import CIFAR, SCENES, SMALL, command, only_result, train, what_counts
@@ -201,6 +202,15 @@ def test_strict_json_and_what_it_was_made_of(finished: Path) -> None:
     result = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
     assert result["inputs"]["data"]["train"]["images"] == result["data"]["train"]["images"]
     assert {"inputs.json", "index.txt.gz"} <= {file.name for file in path.parent.iterdir()}
+
+
+def test_the_metrics_of_each_query_are_kept(finished: Path) -> None:
+    result = only_result(finished)
+    for metric in ("map", "rank1", "rank5", "rank10"):
+        values = per_query(result, metric)
+        assert values is not None
+        assert len(values) == result["data"]["query"]["counted"]
+        assert values.mean() == pytest.approx(result["metrics"][metric], abs=1e-5)
 
 
 def test_the_log_begins_with_what_is_set(finished: Path) -> None:

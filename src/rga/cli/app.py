@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -209,6 +210,9 @@ def table(
     commands: Annotated[
         bool, typer.Option("--commands", help="List the commands that fill the empty cells (stderr, but for text).")
     ] = False,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="ROW", help="Also print each row's difference to this one.")
+    ] = None,
     log: Annotated[Log | None, typer.Option("--log", help="Also log the table there: a run `table-N`.")] = None,
 ) -> None:
     """Print a table with the results there are: one of the paper's, or of our own. Without a name, list them all.
@@ -217,11 +221,12 @@ def table(
     for, and counts, just these.
     """
     from rga.tables import load
+    from rga.tables.paired import compare, expect_row
     from rga.tables.render import render
 
     asked = overrides or []
     if name is None or "=" in name:
-        if name or run or commands or log or format != Format.text:
+        if name or run or commands or against or log or format != Format.text:
             raise typer.BadParameter("of which table? rga table alone lists them")
         from rga.tables.overview import list_tables
 
@@ -229,7 +234,12 @@ def table(
             say(list_tables())
         return
     with plain_warnings():
-        filled, failures = _filled(load(name), asked, run)
+        spec = load(name)
+        if against is not None:
+            expect_row(spec, against)
+        filled, failures = _filled(spec, asked, run)
+        if against is not None:
+            filled = replace(filled, against=compare(filled, against))
         say(render(filled, format.value))
     if commands:
         _say_commands(filled, format)

@@ -34,6 +34,8 @@ class RankingResult:
             by the trapezoid rule, thresholds closer than 1e-8 merged. The authors' code used it.
         minp: mean inverse negative penalty (Ye et al., 2020): matches over the rank of the last one.
         valid_queries: the number of queries that have a true match in the gallery.
+        average_precision: (valid_queries,) float64, of which `map` is the mean, in the order of the queries.
+        first_match: (valid_queries,) int64, the rank of the first true match of each, 1 = best.
     """
 
     cmc: NDArray[np.float64]
@@ -41,6 +43,8 @@ class RankingResult:
     map_trapezoid: float
     minp: float
     valid_queries: int
+    average_precision: NDArray[np.float64]
+    first_match: NDArray[np.int64]
 
     def summary(self) -> dict[str, float]:
         """The metrics under the names that are logged."""
@@ -211,6 +215,8 @@ def _evaluate(chunks: Iterable[Tensor], labels: _Labels) -> RankingResult:
         map_trapezoid=trapezoid.mean().item(),
         minp=inverse_penalty.mean().item(),
         valid_queries=len(first),
+        average_precision=step.numpy(),
+        first_match=(first + 1).numpy(),
     )
 
 

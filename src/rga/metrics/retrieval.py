@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed import all_gather_object
 from torchmetrics import Metric
 
-from rga.metrics.ranking import JUNK, evaluate_distances, evaluate_ranking
+from rga.metrics.ranking import JUNK, RankingResult, evaluate_distances, evaluate_ranking
 from rga.metrics.reranking import rerank
 from rga.metrics.single_shot import single_gallery_shot
 
@@ -30,6 +30,7 @@ class RetrievalMetrics(Metric):
             metrics are still those of the whole gallery.
         rerank: whether there are also `rerank/map`, ...: the metrics after `rga.metrics.rerank` with its defaults, in
             the whole gallery (so with `gallery_draws` they have no ranks). Junk is nobody's neighbour.
+        ranking: after `compute()`, what `evaluate_ranking` gave, with the average precision of each query.
 
     Examples:
         >>> metrics = RetrievalMetrics()
@@ -55,6 +56,7 @@ class RetrievalMetrics(Metric):
         self.metric: Literal["cosine", "euclidean"] = metric
         self.gallery_draws = 0
         self.rerank = False
+        self.ranking: RankingResult | None = None
         for name in ("features", "identities", "cameras", "is_query", "index"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -91,7 +93,7 @@ class RetrievalMetrics(Metric):
         query, gallery = chosen[is_query[chosen]], chosen[~is_query[chosen]]
         features = _joined(self.features)
         sets = [values[part] for values in (features, identities, cameras) for part in (query, gallery)]
-        result = evaluate_ranking(*sets, metric=self.metric)
+        result = self.ranking = evaluate_ranking(*sets, metric=self.metric)
         if self.gallery_draws:
             cmc = single_gallery_shot(*sets, draws=self.gallery_draws, metric=self.metric)
             result = replace(result, cmc=cmc)

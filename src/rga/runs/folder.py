@@ -20,6 +20,7 @@ from typing import IO, Any
 from rga.files import expect_no_links_out, write_atomically
 from rga.printing import is_plain
 from rga.runs.identity import VERSION, fingerprint
+from rga.runs.queries import check_queries
 
 RESULT = "result.json"
 RERUN = "rerun"
@@ -195,6 +196,7 @@ def check_result(result: Any) -> None:
     inputs = result.get("inputs") or {}
     if any(not isinstance(inputs.get(part) or {}, dict) for part in ("data", "weights")):
         raise ValueError("its inputs are no splits and no file of weights")
+    check_queries(result)
     for text in _texts(result):
         if not is_plain(text):
             raise ValueError(f"it holds a text with characters that are not seen: {text!r:.80}")
@@ -204,7 +206,7 @@ _NEEDED = {"metrics", "fingerprint", "seed"}
 _KINDS: dict[str, tuple[type, ...]] = {
     "fingerprint": (str,), "seed": (int,), "metrics": (dict,), "config": (dict,), "curve": (list,), "data": (dict,),
     "inputs": (dict,), "versions": (dict,), "parameters": (int,), "duration_s": (int, float), "device": (str,),
-    "commit": (str,), "finished_at": (str,),
+    "commit": (str,), "finished_at": (str,), "queries": (dict,),
 }  # fmt: skip
 
 

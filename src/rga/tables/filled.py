@@ -24,6 +24,7 @@ from rga.runs.compose import compose, prepare
 from rga.runs.inputs import InputsError, disagreement, unlike
 from rga.runs.repeated import expect_set_at_source
 from rga.tables.conditions import Setting
+from rga.tables.paired import Against
 from rga.tables.recorded import Record, read_records, results
 from rga.tables.spec import Column, Row, Table
 
@@ -128,6 +129,7 @@ class FilledTable:
     """A table with the runs there are. `overrides` are the user's own, `columns` those that are shown.
 
     `stale` are runs that were recorded with these overrides and that no row has any more: they count nowhere.
+    `against` are the differences to one of the rows, where they are asked for.
     """
 
     table: Table
@@ -135,6 +137,7 @@ class FilledTable:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     stale: tuple[Record, ...] = ()
+    against: Against | None = None
 
     @property
     def cells(self) -> list[Cell]:

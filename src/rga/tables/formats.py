@@ -28,11 +28,12 @@ def as_csv(filled: FilledTable) -> str:
         "n",
         "recorded",
         "delta",
+        *(_AGAINST if filled.against else ()),
     )
     writer = csv.DictWriter(out, [*names, *Setting.__annotations__], lineterminator="\n")
     writer.writeheader()
-    for line in filled.lines:
-        for cell in line.cells:
+    for number, line in enumerate(filled.lines):
+        for index, cell in enumerate(line.cells):
             # Without a run there is nothing to say where it came from.
             setting = vars(cell.entry.setting) if cell.entry and cell.n else {}
             about = dict(zip(filled.table.about, line.row.about, strict=True))
@@ -42,7 +43,8 @@ def as_csv(filled: FilledTable) -> str:
             numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
             rounded = {name: _round(number) for name, number in numbers.items()}
             counts = {"n": cell.n, "recorded": cell.recorded}
-            row = {**place, **rounded, **counts, **setting}
+            against = {name: x for name, x in _against(filled, number, index).items() if name in _AGAINST}
+            row = {**place, **rounded, **counts, **against, **setting}
             writer.writerow({key: spreadsheet(x) if isinstance(x, str) else x for key, x in row.items()})
     return out.getvalue()
 
@@ -56,11 +58,29 @@ def as_json(filled: FilledTable) -> str:
             "group": line.row.group,
             "literature": line.row.literature,
             **({"about": dict(zip(filled.table.about, line.row.about, strict=True))} if filled.table.about else {}),
-            "cells": [_cell(cell) for cell in line.cells],
+            "cells": [{**_cell(cell), **_nested(filled, number, index)} for index, cell in enumerate(line.cells)],
         }
-        for line in filled.lines
+        for number, line in enumerate(filled.lines)
     ]
     return json.dumps({"table": int(name) if name.isdigit() else name, "rows": rows}, indent=2, ensure_ascii=False)
+
+
+_AGAINST = ("against", "difference", "low", "high", "seeds", "queries")
+
+
+def _against(filled: FilledTable, number: int, index: int) -> dict[str, Any]:
+    """The difference of a cell to the row that the table is compared with; empty where there is none."""
+    found = filled.against.differences.get((number, index)) if filled.against else None
+    if filled.against is None or found is None:
+        return {}
+    numbers = {"difference": found.value, "low": found.low, "high": found.high}
+    rounded = {name: _round(x) for name, x in numbers.items()}
+    return {"against": filled.against.row, **rounded, "seeds": len(found.seeds), "queries": found.queries}
+
+
+def _nested(filled: FilledTable, number: int, index: int) -> dict[str, Any]:
+    found = _against(filled, number, index)
+    return {"against": {"row": found.pop("against"), **found}} if found else {}
 
 
 def _cell(cell: Cell) -> Mapping[str, Any]:

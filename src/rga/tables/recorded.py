@@ -40,6 +40,7 @@ _RESULT = (
     "config",
     "curve",
 )
+_OPTIONAL = ("queries",)  # of re-identification, and not of runs made before it was kept
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,20 @@ class Record:
         return "{}/{}".format(*self.run)
 
     def line(self) -> str:
-        kept = {key: self.result[key] for key in _RESULT}
+        kept = {key: self.result[key] for key in _RESULT} | _optional(self.result)
         return json.dumps({"table": self.table, "overrides": self.overrides, **kept}, ensure_ascii=False)
 
 
 def record_of(table: str, overrides: Sequence[str], result: Mapping[str, Any]) -> Record:
     """Make a record from a run's result as it is in `result.json`."""
-    kept = {key: result.get(key) for key in _RESULT}
+    kept = {key: result.get(key) for key in _RESULT} | _optional(result)
     kept["config"] = without_places(result["config"])
     kept["curve"] = thinned(result.get("curve") or [])
     return Record(table, tuple(overrides), kept)
+
+
+def _optional(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: result[key] for key in _OPTIONAL if key in result}
 
 
 def thinned(curve: Sequence[Mapping[str, float]], points: int = POINTS) -> list[dict[str, float]]:
@@ -129,7 +134,8 @@ def _parse(text: bytes, table: str | None, place: str) -> Record:
         raise ValueError(f"{refused[0]!r} is no override of a table")
     if fingerprint(line["config"]) != line["fingerprint"] or line["config"].get("seed") != line["seed"]:
         raise ValueError("its fingerprint or seed does not fit its config")
-    return Record(line["table"], tuple(line["overrides"]), {**{key: line[key] for key in _RESULT}, "recorded": place})
+    kept = {key: line[key] for key in _RESULT} | _optional(line)
+    return Record(line["table"], tuple(line["overrides"]), {**kept, "recorded": place})
 
 
 def recorded_settings(table: Table) -> list[tuple[str, ...]]:

@@ -104,10 +104,24 @@ def _legend(filled: FilledTable) -> str:
     return f"{NO_RUN} no run yet{no_number}; ± sample standard deviation (seeds)"
 
 
+def _comparison(filled: FilledTable) -> list[str]:
+    """What the differences to another row are, and over what their intervals go."""
+    if filled.against is None:
+        return []
+    lines = [
+        f"vs {filled.against.row}: mean difference over equal seeds, in points, [95 % interval] (seeds, or seeds x "
+        "queries, that it is over); not corrected for the number of comparisons"
+    ]
+    if any(len(each.seeds) == 1 and each.queries for each in filled.against.differences.values()):
+        lines.append("(1 x queries): what another seed would give is not in the interval")
+    return lines
+
+
 def footnotes(filled: FilledTable, recorded: bool = True) -> list[str]:
     """What is told below the table: what the mark of recorded runs means, and which of them are stale."""
     marked = recorded and any(cell.recorded for cell in filled.cells)
-    return [*([f"{RECORDED} with runs that are recorded, not made here"] if marked else []), *_stale(filled)]
+    mark = [f"{RECORDED} with runs that are recorded, not made here"] if marked else []
+    return [*mark, *_comparison(filled), *_stale(filled)]
 
 
 def _stale(filled: FilledTable) -> list[str]:
@@ -149,7 +163,20 @@ def _delta(cell: Cell, digits: int) -> str:
     return "" if cell.delta is None else f"{cell.delta:+.{digits}f}"
 
 
-_Kind = Literal["paper", "ours", "delta"]
+def _against(filled: FilledTable, number: int, index: int) -> str:
+    """The difference of a cell to the row that it is compared with; nothing in that row itself."""
+    if filled.against is None or (number, index) in filled.against.own:
+        return ""
+    difference, digits = filled.against.differences.get((number, index)), filled.table.digits
+    if difference is None:
+        return NO_RUN
+    value, low, high = difference.value, difference.low, difference.high
+    interval = "" if low is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    queries = f" x {difference.queries}" if difference.queries else ""
+    return f"{value:+.{digits}f}{interval} ({len(difference.seeds)}{queries})"
+
+
+_Kind = Literal["paper", "ours", "delta", "against"]
 
 
 def _layout(filled: FilledTable) -> list[tuple[int, _Kind, tuple[str, str, str]]]:
@@ -163,6 +190,8 @@ def _layout(filled: FilledTable) -> list[tuple[int, _Kind, tuple[str, str, str]]
             layout.append((index, "ours", (column.name, metric, _label(filled, column))))
             if any(line.cells[index].delta is not None for line in filled.lines):
                 layout.append((index, "delta", (column.name, metric, "diff")))
+            if filled.against and any(place == index for _, place in filled.against.differences):
+                layout.append((index, "against", (column.name, metric, f"vs {filled.against.row}")))
             index += 1
     return layout
 
@@ -177,11 +206,15 @@ def _grid(filled: FilledTable, plus_minus: str = "±", mark: str = RECORDED) -> 
     }
     grid = []
     before: str | None = None
-    for line in filled.lines:
-        texts = [
-            "" if line.row.literature and kind != "paper" else show[kind](line.cells[index])
-            for index, kind, _ in _layout(filled)
-        ]
+    for number, line in enumerate(filled.lines):
+        texts = []
+        for index, kind, _ in _layout(filled):
+            if line.row.literature and kind != "paper":
+                texts.append("")
+            elif kind == "against":
+                texts.append(_against(filled, number, index))
+            else:
+                texts.append(show[kind](line.cells[index]))
         group = "" if line.row.group == before else line.row.group or ""
         grid.append([*([group] if filled.table.grouped else []), line.row.name, *line.row.about, *texts])
         before = line.row.group

@@ -10,6 +10,7 @@ from rga.errors import ConfigError
 from rga.losses import BatchHardTriplet
 from rga.metrics import RetrievalMetrics
 from rga.metrics.ranking import NotFiniteError
+from rga.runs.queries import pack
 from rga.tasks.task import Task
 
 
@@ -106,5 +107,7 @@ class ReID(Task):
                 raise ConfigError(
                     f"{error}: the weights are damaged, or too large for trainer.precision={self.trainer.precision}"
                 ) from error
+            if not prefix and metric.ranking and not metric.gallery_draws:  # draws give the ranks of no one query
+                self.queries = pack(metric.ranking.average_precision, metric.ranking.first_match)
             self.log_dict({prefix + name: value for name, value in metrics.items()}, rank_zero_only=True)
             metric.reset()

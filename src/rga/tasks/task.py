@@ -41,6 +41,7 @@ class Task(pl.LightningModule):
         self.channels, self.optimizer, self.schedule = channels, optimizer, schedule
         self.attention_lr = attention_lr
         self.prepared: Callable[[nn.Module], None] | None = None
+        self.queries: dict[str, str] | None = None  # after a test by queries: what each gave, see `rga.runs.queries`
 
     @property
     def trained(self) -> nn.Module:

@@ -219,6 +219,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
             assert inputs is not None
             result = {
                 "metrics": metrics,
+                **({"queries": task.queries} if task.queries else {}),
                 "cells": cells,
                 "data": data.summary,
                 "inputs": inputs.summary(),

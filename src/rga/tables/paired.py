@@ -1,0 +1,152 @@
+"""Compare rows of a table over equal seeds and equal queries: `rga table N --against ROW`.
+
+The difference of two rows is the mean over the seeds that both have. Its 95 % interval takes seeds and queries as drawn
+from more of their kind (two crossed random effects: Searle, Casella and McCulloch, "Variance Components", 1992, ch. 4),
+with Student's t of as many degrees of freedom as Satterthwaite's rule gives. Where no queries are kept the interval is
+over the seeds alone (the paired t interval), with one seed over its queries alone. A percentile bootstrap over two or
+three seeds is no choice: it covers far less than it says.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from rga.errors import ConfigError
+from rga.runs.queries import per_query
+from rga.tables.spec import Table
+
+if TYPE_CHECKING:
+    from rga.tables.filled import Cell, FilledTable
+
+COVERAGE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A cell minus that of another row, in percent.
+
+    Attributes:
+        seeds: that both have.
+        low, high: the interval; None where one seed and no queries give none.
+        queries: how many the interval is over besides the seeds; None where they are not kept.
+    """
+
+    value: float
+    seeds: tuple[int, ...]
+    low: float | None
+    high: float | None
+    queries: int | None
+
+
+@dataclass(frozen=True)
+class Against:
+    """The differences to a row, by the places of line and cell; what has no common seed is absent.
+
+    `own` are the places of that row itself.
+    """
+
+    row: str
+    own: frozenset[tuple[int, int]]
+    differences: Mapping[tuple[int, int], Difference]
+
+
+def compare(filled: "FilledTable", row: str) -> Against:
+    """Compare every row of a table with one, which is the one of the same group where several have its name.
+
+    Raises:
+        ConfigError: as `expect_row`.
+    """
+    expect_row(filled.table, row)
+    bases = {line.row.group: line for line in filled.lines if line.row.name == row and not line.row.literature}
+    first = next(iter(bases.values()))
+    found, own = {}, set()
+    for number, line in enumerate(filled.lines):
+        base = bases.get(line.row.group, first)
+        for place, (cell, other) in enumerate(zip(line.cells, base.cells, strict=True)):
+            if line is base:
+                own.add((number, place))
+            elif (difference := _difference(cell, other)) is not None:
+                found[number, place] = difference
+    return Against(row, frozenset(own), found)
+
+
+def expect_row(table: Table, row: str) -> None:
+    """See that a table has a row of this name of which there can be runs.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    names = list(dict.fromkeys(each.name for each in table.rows if not each.literature))
+    if row not in names:
+        raise ConfigError(f"{table.label} has no runs of a row {row!r} to compare with; it has {', '.join(names)}")
+
+
+def _difference(cell: "Cell", base: "Cell") -> Difference | None:
+    mine, theirs = dict(cell.values), dict(base.values)
+    seeds = tuple(sorted(mine.keys() & theirs.keys()))
+    if not seeds:
+        return None
+    value = float(np.mean([mine[seed] - theirs[seed] for seed in seeds]))
+    by_query = _by_query(cell, base, seeds)
+    if by_query is None:
+        half = _half_of_seeds(np.array([mine[seed] - theirs[seed] for seed in seeds]))
+    else:
+        half = half_width(by_query)
+    if half is None:
+        return Difference(value, seeds, None, None, None)
+    return Difference(value, seeds, value - half, value + half, None if by_query is None else by_query.shape[1])
+
+
+def _by_query(cell: "Cell", base: "Cell", seeds: Sequence[int]) -> NDArray[np.float64] | None:
+    """(S, Q): the differences of each query, in percent; None where not all runs keep the same queries."""
+    rows = []
+    for seed in seeds:
+        pair = [per_query(_result(each, seed), each.column.metrics[each.metric]) for each in (cell, base)]
+        if pair[0] is None or pair[1] is None or len(pair[0]) != len(pair[1]):
+            return None
+        rows.append(100 * (pair[0] - pair[1]))
+    return np.stack(rows) if len({len(row) for row in rows}) == 1 else None
+
+
+def _result(cell: "Cell", seed: int) -> Mapping[str, Any]:
+    assert cell.entry is not None
+    return next(result for result in cell.entry.results if int(result["seed"]) == seed)
+
+
+def half_width(differences: NDArray[np.float64]) -> float | None:
+    """Half of the interval of a mean over (S, Q) seeds and queries; with one seed over the queries alone.
+
+    Examples:
+        >>> round(half_width(np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]])), 2)
+        2.49
+    """
+    seeds, queries = differences.shape
+    if queries < 2:
+        return _half_of_seeds(differences.mean(1))
+    by_query = differences.mean(0).var(ddof=1) * seeds  # the mean squares of the two-way layout
+    if seeds == 1:
+        return _half(by_query / queries, queries - 1)
+    by_seed = differences.mean(1).var(ddof=1) * queries
+    rest = differences - differences.mean(0) - differences.mean(1, keepdims=True) + differences.mean()
+    residual = (rest**2).sum() / ((seeds - 1) * (queries - 1))
+    squares = max(by_seed + by_query - residual, by_seed, by_query)
+    if squares == 0:
+        return 0.0
+    freedom = squares**2 / (
+        by_seed**2 / (seeds - 1) + by_query**2 / (queries - 1) + residual**2 / ((seeds - 1) * (queries - 1))
+    )
+    return _half(squares / (seeds * queries), max(freedom, 1.0))
+
+
+def _half_of_seeds(differences: NDArray[np.float64]) -> float | None:
+    seeds = len(differences)
+    return None if seeds < 2 else _half(differences.var(ddof=1) / seeds, seeds - 1)
+
+
+def _half(variance: float, freedom: float) -> float:
+    return float(stats.t.ppf((1 + COVERAGE) / 2, freedom) * math.sqrt(variance))

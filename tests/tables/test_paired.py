@@ -1,0 +1,110 @@
+"""Rows compared over equal seeds and queries: against scipy, and in experiments whose truth is known."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rga.errors import ConfigError
+from rga.runs.queries import pack
+from rga.tables import Table, fill, load
+from rga.tables.filled import FilledTable
+from rga.tables.paired import compare, half_width
+from rga.tables.render import render
+from tables.conftest import Recorder
+
+
+@pytest.fixture
+def table() -> Table:
+    return load("7", Path(__file__).parent)
+
+
+def compared(table: Table, conf: Path, row: str = "Baseline") -> FilledTable:
+    filled = fill(table, [], conf)
+    return replace(filled, against=compare(filled, row))
+
+
+@pytest.mark.parametrize(("seeds", "noise"), [(1, (0, 10, 20)), (2, (1, 10, 20)), (3, (1, 10, 20)), (3, (10, 5, 20))])
+def test_an_interval_holds_the_truth_as_often_as_it_says(seeds: int, noise: tuple[float, float, float]) -> None:
+    """Seeds, queries and both together deviate; the truth is 0. (A bootstrap holds it in 79 % of
+    the experiments of the last case.)"""
+    random = np.random.default_rng(0)
+    of_seed, of_query, rest = noise
+    held, experiments, queries = 0, 3000, 150
+    for _ in range(experiments):
+        differences = of_seed * random.standard_normal((seeds, 1)) + of_query * random.standard_normal((1, queries))
+        differences = differences + rest * random.standard_normal((seeds, queries))
+        half = half_width(differences)
+        assert half is not None
+        held += abs(differences.mean()) <= half
+    assert 0.935 < held / experiments < 0.985
+
+
+def test_over_seeds_alone_it_is_the_paired_t_interval(record: Recorder, table: Table, small_conf: Path) -> None:
+    mine, theirs = [0.75, 0.5, 0.875], [0.5, 0.5, 0.5625]
+    for seed in range(3):
+        record("attention=rga_s", f"seed={seed}", rank1=mine[seed], map=mine[seed])
+        record("attention=none", f"seed={seed}", rank1=theirs[seed], map=theirs[seed])
+    record("attention=none", "seed=7", rank1=0.99, map=0.99)  # which the other row does not have
+    filled = compared(table, small_conf)
+    assert filled.against is not None
+    places = {filled.lines[line].row.name: (line, cell) for line, cell in filled.against.differences}
+    found = filled.against.differences[places["RGA-S"]]
+    expected = stats.ttest_rel(100 * np.array(mine), 100 * np.array(theirs)).confidence_interval(0.95)
+    assert found.value == pytest.approx(np.mean(mine) * 100 - np.mean(theirs) * 100)
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert (found.seeds, found.queries) == ((0, 1, 2), None)
+    assert set(places) == {"RGA-S"}, "the row itself and those without runs have none"
+
+
+def with_queries(record: Recorder, override: str, hits: list[int], seed: int = 0) -> None:
+    run = record(override, f"seed={seed}")
+    rank1 = float(np.mean(hits))
+    queries = pack(np.array(hits, dtype=float), 2 - np.array(hits))
+    run.write_result({"metrics": {"rank1": rank1, "map": rank1}, "queries": queries})
+
+
+def test_one_seed_is_compared_query_by_query(record: Recorder, table: Table, small_conf: Path) -> None:
+    mine, theirs = [1, 1, 1, 0, 1, 1, 0, 1], [1, 0, 1, 0, 1, 0, 1, 0]
+    with_queries(record, "attention=rga_s", mine)
+    with_queries(record, "attention=none", theirs)
+    filled = compared(table, small_conf)
+    printed = render(filled, "text")
+    expected = stats.ttest_rel(100 * np.array(mine), 100 * np.array(theirs)).confidence_interval(0.95)
+    assert f"+25.0 [{expected.low:+.1f}, {expected.high:+.1f}] (1 x 8)" in printed
+    assert "vs Baseline: mean difference over equal seeds" in printed
+    assert "what another seed would give is not in the interval" in printed
+    (rga_s,) = [row for row in json.loads(render(filled, "json"))["rows"] if row["name"] == "RGA-S"]
+    cell = next(cell for cell in rga_s["cells"] if cell["n"])
+    assert cell["against"] == {
+        "row": "Baseline",
+        "difference": 25.0,
+        "low": round(expected.low, 6),
+        "high": round(expected.high, 6),
+        "seeds": 1,
+        "queries": 8,
+    }
+    lines = list(csv.DictReader(io.StringIO(render(filled, "csv"))))
+    assert [line["difference"] for line in lines if line["row"] == "RGA-S"][-2:] == ["25.0", "25.0"]
+    assert {line["against"] for line in lines if line["row"] != "RGA-S"} == {""}
+
+
+def test_other_queries_are_not_paired(record: Recorder, table: Table, small_conf: Path) -> None:
+    """Where the runs do not keep the same queries, two seeds give the interval of the seeds, and one gives none."""
+    with_queries(record, "attention=rga_s", [1, 1, 1, 0])
+    with_queries(record, "attention=none", [1, 0])
+    filled = compared(table, small_conf)
+    assert filled.against is not None
+    (found, _) = filled.against.differences.values()
+    assert (found.value, found.low, found.queries) == (25.0, None, None)
+    assert "+25.0 (1)" in render(filled, "md")
+
+
+def test_a_row_that_is_not_there_is_named_before_anything_runs(table: Table, small_conf: Path) -> None:
+    with pytest.raises(ConfigError, match=r"table 7 has no runs of a row 'Basline' .* it has Baseline, "):
+        compared(table, small_conf, "Basline")
