@@ -13,9 +13,10 @@ from scipy import stats
 from rga.errors import ConfigError
 from rga.runs.queries import pack
 from rga.tables import Table, fill, load
-from rga.tables.filled import FilledTable
-from rga.tables.paired import compare, half_width
+from rga.tables.filled import Cell, FilledTable
+from rga.tables.paired import _clearly_better, compare, half_width
 from rga.tables.render import render
+from rga.tables.spec import Column
 from tables.conftest import Recorder
 
 
@@ -53,13 +54,13 @@ def test_over_seeds_alone_it_is_the_paired_t_interval(record: Recorder, table: T
     record("attention=none", "seed=7", rank1=0.99, map=0.99)  # which the other row does not have
     filled = compared(table, small_conf)
     assert filled.against is not None
-    places = {filled.lines[line].row.name: (line, cell) for line, cell in filled.against.differences}
-    found = filled.against.differences[places["RGA-S"]]
+    differences = filled.against.differences
+    found = differences["RGA-S", "Market1501", "rank-1"]
     expected = stats.ttest_rel(100 * np.array(mine), 100 * np.array(theirs)).confidence_interval(0.95)
     assert found.value == pytest.approx(np.mean(mine) * 100 - np.mean(theirs) * 100)
     assert (found.low, found.high) == pytest.approx(expected)
     assert (found.seeds, found.queries) == ((0, 1, 2), None)
-    assert set(places) == {"RGA-S"}, "the row itself and those without runs have none"
+    assert {row for row, _, _ in differences} == {"RGA-S"}, "the row itself and those without runs have none"
 
 
 def with_queries(record: Recorder, override: str, hits: list[int], seed: int = 0) -> None:
@@ -108,3 +109,39 @@ def test_other_queries_are_not_paired(record: Recorder, table: Table, small_conf
 def test_a_row_that_is_not_there_is_named_before_anything_runs(table: Table, small_conf: Path) -> None:
     with pytest.raises(ConfigError, match=r"table 7 has no runs of a row 'Basline' .* it has Baseline, "):
         compared(table, small_conf, "Basline")
+
+
+def test_bold_is_what_is_better_by_two_pooled_standard_deviations(
+    record: Recorder, table: Table, small_conf: Path
+) -> None:
+    """Baseline 50 and 54, so 52 with a deviation of 2.83: above 52 + 2 * sqrt((8 + 8) / 2) = 57.66 a row is bold."""
+    for seed, off in ((0, -0.02), (1, 0.02)):
+        record("attention=none", f"seed={seed}", rank1=0.52 + off, map=0.5)
+        record("attention=rga_s", f"seed={seed}", rank1=0.57 + off, map=0.5)
+        record("attention=rga_c", f"seed={seed}", rank1=0.58 + off, map=0.5)
+    filled = compared(table, small_conf)
+    assert filled.against is not None
+    assert filled.against.better == {("RGA-C", "Market1501", "rank-1")}
+    assert "| **58.0 ± 2.8 (2)** |" in render(filled, "md")
+    assert r"& \textbf{58.0 $\pm$ 2.8 (2)} &" in render(filled, "latex")
+    assert "better than Baseline by more than two pooled standard deviations" in render(filled, "text")
+
+
+def test_of_errors_the_lower_is_better() -> None:
+    base, better, worse = (cell_of("error", values) for values in ([7.0, 7.2], [6.0, 6.2], [8.0, 8.2]))
+    assert _clearly_better(better, base)
+    assert not _clearly_better(worse, base)
+    assert _clearly_better(cell_of("map", [8.0, 8.2]), cell_of("map", [7.0, 7.2]))
+
+
+def cell_of(metric: str, values: list[float]) -> Cell:
+    cell = Cell(Column("CIFAR-10", "cifar10", {"it": metric}), "it", None, None)
+    cell.__dict__["values"] = list(enumerate(values))
+    return cell
+
+
+def test_the_reports_baseline_is_a_row(tmp_path: Path) -> None:
+    text = (Path(__file__).parent / "table7.yaml").read_text()
+    (tmp_path / "table7.yaml").write_text(text.replace("columns:", "baseline: Basline\ncolumns:", 1))
+    with pytest.raises(ConfigError, match="baseline is 'Basline', but no row with overrides is called so"):
+        load("7", tmp_path)

@@ -8,7 +8,8 @@ from typing import Any
 
 from rga.printing import spreadsheet
 from rga.tables.conditions import Setting
-from rga.tables.filled import Cell, FilledTable, fewer_queries
+from rga.tables.filled import Cell, FilledTable, Line, fewer_queries
+from rga.tables.paired import place_of
 
 
 def as_csv(filled: FilledTable) -> str:
@@ -32,8 +33,8 @@ def as_csv(filled: FilledTable) -> str:
     )
     writer = csv.DictWriter(out, [*names, *Setting.__annotations__], lineterminator="\n")
     writer.writeheader()
-    for number, line in enumerate(filled.lines):
-        for index, cell in enumerate(line.cells):
+    for line in filled.lines:
+        for cell in line.cells:
             # Without a run there is nothing to say where it came from.
             setting = vars(cell.entry.setting) if cell.entry and cell.n else {}
             about = dict(zip(filled.table.about, line.row.about, strict=True))
@@ -43,7 +44,7 @@ def as_csv(filled: FilledTable) -> str:
             numbers = {"paper": cell.paper, "ours": cell.ours, "std": cell.std, "delta": cell.delta}
             rounded = {name: _round(number) for name, number in numbers.items()}
             counts = {"n": cell.n, "recorded": cell.recorded}
-            against = {name: x for name, x in _against(filled, number, index).items() if name in _AGAINST}
+            against = {name: x for name, x in _against(filled, line, cell).items() if name in _AGAINST}
             row = {**place, **rounded, **counts, **against, **setting}
             writer.writerow({key: spreadsheet(x) if isinstance(x, str) else x for key, x in row.items()})
     return out.getvalue()
@@ -58,9 +59,9 @@ def as_json(filled: FilledTable) -> str:
             "group": line.row.group,
             "literature": line.row.literature,
             **({"about": dict(zip(filled.table.about, line.row.about, strict=True))} if filled.table.about else {}),
-            "cells": [{**_cell(cell), **_nested(filled, number, index)} for index, cell in enumerate(line.cells)],
+            "cells": [{**_cell(cell), **_nested(filled, line, cell)} for cell in line.cells],
         }
-        for number, line in enumerate(filled.lines)
+        for line in filled.lines
     ]
     return json.dumps({"table": int(name) if name.isdigit() else name, "rows": rows}, indent=2, ensure_ascii=False)
 
@@ -68,9 +69,9 @@ def as_json(filled: FilledTable) -> str:
 _AGAINST = ("against", "difference", "low", "high", "seeds", "queries")
 
 
-def _against(filled: FilledTable, number: int, index: int) -> dict[str, Any]:
+def _against(filled: FilledTable, line: Line, cell: Cell) -> dict[str, Any]:
     """The difference of a cell to the row that the table is compared with; empty where there is none."""
-    found = filled.against.differences.get((number, index)) if filled.against else None
+    found = filled.against.differences.get(place_of(line, cell)) if filled.against else None
     if filled.against is None or found is None:
         return {}
     numbers = {"difference": found.value, "low": found.low, "high": found.high}
@@ -78,8 +79,8 @@ def _against(filled: FilledTable, number: int, index: int) -> dict[str, Any]:
     return {"against": filled.against.row, **rounded, "seeds": len(found.seeds), "queries": found.queries}
 
 
-def _nested(filled: FilledTable, number: int, index: int) -> dict[str, Any]:
-    found = _against(filled, number, index)
+def _nested(filled: FilledTable, line: Line, cell: Cell) -> dict[str, Any]:
+    found = _against(filled, line, cell)
     return {"against": {"row": found.pop("against"), **found}} if found else {}
 
 

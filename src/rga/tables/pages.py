@@ -12,6 +12,7 @@ from rga.printing import markdown
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, FilledTable, Line, fill, override_key
 from rga.tables.origin import origin, runs
+from rga.tables.paired import against_baseline
 from rga.tables.recorded import recorded_settings
 from rga.tables.render import NO_RUN, footnotes, markdown_rows, notes, sources
 from rga.tables.spec import Column, available, load
@@ -56,7 +57,7 @@ def recorded_tables(experiments: Path, conf: Path = CONF) -> list[FilledTable]:
     tables = []
     for table in (load(name, experiments) for name in available(experiments)):
         tables += [fill(table, overrides, conf, counted="recorded") for overrides in recorded_settings(table)]
-    return tables
+    return list(map(against_baseline, tables))
 
 
 def page(tables: Sequence[FilledTable]) -> str:
@@ -82,7 +83,7 @@ def summary(tables: Sequence[FilledTable]) -> str:
             main = [line for line in filled.lines if line.row.main] or filled.lines
             shown = _narrowed(filled, main, found)
             caption = f"{markdown(heading(filled))}. {markdown(' '.join(sources(shown)))}"
-            lines += [*markdown_rows(shown, mark=""), "", caption, ""]
+            lines += [*markdown_rows(replace(shown, against=None), mark=""), "", caption, ""]
     return "\n".join([*(lines if len(lines) > 1 else ["", _NONE, ""]), ""])
 
 

@@ -9,7 +9,7 @@ three seeds is no choice: it covers far less than it says.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from rga.runs.queries import per_query
 from rga.tables.spec import Table
 
 if TYPE_CHECKING:
-    from rga.tables.filled import Cell, FilledTable
+    from rga.tables.filled import Cell, FilledTable, Line
 
 COVERAGE = 0.95
+LOWER_IS_BETTER = {"error"}  # among the metrics of the tables
 
 
 @dataclass(frozen=True)
@@ -43,36 +44,61 @@ class Difference:
     queries: int | None
 
 
+Place = tuple[str, str, str]  # of a cell: its row, column and metric
+
+
 @dataclass(frozen=True)
 class Against:
-    """The differences to a row, by the places of line and cell; what has no common seed is absent.
+    """The differences to a row; a cell that has no seed in common with it is absent.
 
-    `own` are the places of that row itself.
+    `better` are the cells that are better than it by more than two pooled standard deviations of the seeds.
     """
 
     row: str
-    own: frozenset[tuple[int, int]]
-    differences: Mapping[tuple[int, int], Difference]
+    differences: Mapping[Place, Difference]
+    better: frozenset[Place]
 
 
 def compare(filled: "FilledTable", row: str) -> Against:
-    """Compare every row of a table with one, which is the one of the same group where several have its name.
+    """Compare every other row of a table with this one.
 
     Raises:
         ConfigError: as `expect_row`.
     """
     expect_row(filled.table, row)
-    bases = {line.row.group: line for line in filled.lines if line.row.name == row and not line.row.literature}
-    first = next(iter(bases.values()))
-    found, own = {}, set()
-    for number, line in enumerate(filled.lines):
-        base = bases.get(line.row.group, first)
-        for place, (cell, other) in enumerate(zip(line.cells, base.cells, strict=True)):
-            if line is base:
-                own.add((number, place))
-            elif (difference := _difference(cell, other)) is not None:
-                found[number, place] = difference
-    return Against(row, frozenset(own), found)
+    base = next(line for line in filled.lines if line.row.name == row)
+    found, better = {}, set()
+    for line in filled.lines:
+        for cell, other in zip(line.cells, base.cells, strict=True):
+            place = place_of(line, cell)
+            if line is not base and (difference := _difference(cell, other)) is not None:
+                found[place] = difference
+                if _clearly_better(cell, other):
+                    better.add(place)
+    return Against(row, found, frozenset(better))
+
+
+def place_of(line: "Line", cell: "Cell") -> Place:
+    return line.row.name, cell.column.name, cell.metric
+
+
+def against_baseline(filled: "FilledTable") -> "FilledTable":
+    """A table with the differences to its baseline, if it names one and there is an interval to show."""
+    if filled.table.baseline is None:
+        return filled
+    against = compare(filled, filled.table.baseline)
+    known = any(difference.low is not None for difference in against.differences.values())
+    return replace(filled, against=against) if known else filled
+
+
+def _clearly_better(cell: "Cell", base: "Cell") -> bool:
+    """Better by more than two pooled standard deviations of the seeds, of which both have at least two."""
+    if cell.ours is None or base.ours is None or cell.std is None or base.std is None:
+        return False
+    freedom = cell.n + base.n - 2
+    pooled = math.sqrt(((cell.n - 1) * cell.std**2 + (base.n - 1) * base.std**2) / freedom)
+    gain = base.ours - cell.ours if cell.column.metrics[cell.metric] in LOWER_IS_BETTER else cell.ours - base.ours
+    return gain > 2 * pooled
 
 
 def expect_row(table: Table, row: str) -> None:

@@ -15,8 +15,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rga.printing import markdown, printable
-from rga.tables.filled import Cell, Entry, FilledTable, fewer_queries
+from rga.tables.filled import Cell, Entry, FilledTable, Line, fewer_queries
 from rga.tables.formats import as_csv, as_json
+from rga.tables.paired import Against, place_of
 from rga.tables.spec import Column
 
 Format = Literal["text", "md", "latex", "csv", "json"]
@@ -112,6 +113,11 @@ def _comparison(filled: FilledTable) -> list[str]:
         f"vs {filled.against.row}: mean difference over equal seeds, in points, [95 % interval] (seeds, or seeds x "
         "queries, that it is over); not corrected for the number of comparisons"
     ]
+    if filled.against.better:
+        lines.append(
+            f"bold (in Markdown and LaTeX): better than {filled.against.row} by more than two pooled standard "
+            "deviations of the seeds"
+        )
     if any(len(each.seeds) == 1 and each.queries for each in filled.against.differences.values()):
         lines.append("(1 x queries): what another seed would give is not in the interval")
     return lines
@@ -163,17 +169,21 @@ def _delta(cell: Cell, digits: int) -> str:
     return "" if cell.delta is None else f"{cell.delta:+.{digits}f}"
 
 
-def _against(filled: FilledTable, number: int, index: int) -> str:
+def _against(against: Against | None, line: Line, cell: Cell, digits: int) -> str:
     """The difference of a cell to the row that it is compared with; nothing in that row itself."""
-    if filled.against is None or (number, index) in filled.against.own:
+    if against is None or line.row.name == against.row:
         return ""
-    difference, digits = filled.against.differences.get((number, index)), filled.table.digits
+    difference = against.differences.get(place_of(line, cell))
     if difference is None:
         return NO_RUN
     value, low, high = difference.value, difference.low, difference.high
     interval = "" if low is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
     queries = f" x {difference.queries}" if difference.queries else ""
     return f"{value:+.{digits}f}{interval} ({len(difference.seeds)}{queries})"
+
+
+class Bold(str):
+    """A text that is bold in formats that have bold letters."""
 
 
 _Kind = Literal["paper", "ours", "delta", "against"]
@@ -190,7 +200,7 @@ def _layout(filled: FilledTable) -> list[tuple[int, _Kind, tuple[str, str, str]]
             layout.append((index, "ours", (column.name, metric, _label(filled, column))))
             if any(line.cells[index].delta is not None for line in filled.lines):
                 layout.append((index, "delta", (column.name, metric, "diff")))
-            if filled.against and any(place == index for _, place in filled.against.differences):
+            if filled.against and any(place[1:] == (column.name, metric) for place in filled.against.differences):
                 layout.append((index, "against", (column.name, metric, f"vs {filled.against.row}")))
             index += 1
     return layout
@@ -206,15 +216,19 @@ def _grid(filled: FilledTable, plus_minus: str = "±", mark: str = RECORDED) -> 
     }
     grid = []
     before: str | None = None
-    for number, line in enumerate(filled.lines):
+    against, layout = filled.against, _layout(filled)
+    for line in filled.lines:
         texts = []
-        for index, kind, _ in _layout(filled):
+        for index, kind, _ in layout:
+            cell = line.cells[index]
             if line.row.literature and kind != "paper":
                 texts.append("")
             elif kind == "against":
-                texts.append(_against(filled, number, index))
+                texts.append(_against(against, line, cell, digits))
+            elif kind == "ours" and against and place_of(line, cell) in against.better:
+                texts.append(Bold(show[kind](cell)))
             else:
-                texts.append(show[kind](line.cells[index]))
+                texts.append(show[kind](cell))
         group = "" if line.row.group == before else line.row.group or ""
         grid.append([*([group] if filled.table.grouped else []), line.row.name, *line.row.about, *texts])
         before = line.row.group
@@ -267,7 +281,11 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left:
     """The lines of a table, its first `left` columns to the left and the others to the right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(markdown(cell).replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(map(text, cells)) + " |"
+
+    def text(cell: str) -> str:
+        escaped = markdown(cell).replace("|", "\\|")
+        return f"**{escaped}**" if isinstance(cell, Bold) else escaped
 
     return [line(headings), "|" + left * "---|" + "---:|" * (len(headings) - left), *map(line, rows)]
 
@@ -281,6 +299,9 @@ def _latex(filled: FilledTable) -> str:
 
     def escape(text: str) -> str:
         return "".join(_LATEX.get(sign, sign) for sign in printable(" ".join(text.splitlines())))
+
+    def cell(text: str) -> str:
+        return f"\\textbf{{{escape(text)}}}" if isinstance(text, Bold) else escape(text)
 
     layout = _layout(filled)
     tops = [parts[0] for _, _, parts in layout]
@@ -296,7 +317,7 @@ def _latex(filled: FilledTable) -> str:
     for row in _grid(filled):
         if body and names > 1 and row[0]:
             body.append("\\midrule")  # between groups
-        body.append(" & ".join(map(escape, row)) + r" \\")
+        body.append(" & ".join(map(cell, row)) + r" \\")
     caption = " ".join(
         f"{escape(note).rstrip('.')}."
         for note in (filled.table.title, _source(filled), *notes(filled), *footnotes(filled))

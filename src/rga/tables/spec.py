@@ -47,7 +47,8 @@ class Table:
 
     `about` are headings of what is told of a row besides its results, such as a network's depth; `protocol` says how
     the numbers are taken. `main_seeds` are the seeds of the main rows by the scale's name, where a scale is so quick
-    that the rows to compare shall not hang on one seed. The runs that are recorded lie in `results/` beside the table.
+    that the rows to compare shall not hang on one seed. `baseline` is the row with which the report compares the
+    others. The runs that are recorded lie in `results/` beside the table.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Table:
     kind: str = "table"  # or "figure", whose rows are drawn
     network: str | None = None  # of which the rows' names speak: with another one, that is told
     main_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    baseline: str | None = None
 
     @property
     def label(self) -> str:
@@ -128,7 +130,7 @@ def load(name: str, folder: Path = EXPERIMENTS, kind: str = "table") -> Table:
 
 
 def _table(name: str, content: Any, folder: Path) -> Table:
-    optional = {"overrides", "about", "protocol", "ours", "network", "main_seeds"}
+    optional = {"overrides", "about", "protocol", "ours", "network", "main_seeds", "baseline"}
     found = _fields(content, "the table", {"title", "source", "columns", "rows"}, optional)
     ours = found.get("ours") is True
     columns = tuple(_column(item, f"column {number}", ours) for number, item in enumerate(_list(found, "columns"), 1))
@@ -141,8 +143,12 @@ def _table(name: str, content: Any, folder: Path) -> Table:
     overrides = _strings(found.get("overrides", []), "overrides")
     protocol = str(found["protocol"]) if "protocol" in found else None
     network = str(found["network"]) if "network" in found else None
+    baseline = str(found["baseline"]) if "baseline" in found else None
+    if baseline is not None and baseline not in {row.name for row in rows if not row.literature}:
+        raise ConfigError(f"baseline is {baseline!r}, but no row with overrides is called so")
     texts, seeds = (str(found["title"]), str(found["source"])), _seeds(found.get("main_seeds", {}))
-    return Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network, main_seeds=seeds)
+    table = Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network, main_seeds=seeds)
+    return replace(table, baseline=baseline)
 
 
 def _column(content: Any, where: str, ours: bool) -> Column:
