@@ -156,6 +156,12 @@ def test_one_batch_is_not_all_of_them() -> None:
     )
 
 
+def test_tf32_is_how_runs_always_were_and_float32_is_another_run() -> None:
+    trainer = dict(CONFIG["trainer"])
+    assert fingerprint({**CONFIG, "trainer": {**trainer, "tf32": True}}) == fingerprint(CONFIG)
+    assert fingerprint({**CONFIG, "trainer": {**trainer, "tf32": False}}) != fingerprint(CONFIG)
+
+
 def test_batchnorm_over_part_of_the_batch_names_a_run() -> None:
     """By default its statistics are those of the whole batch, whatever the number of processes."""
 

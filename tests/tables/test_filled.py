@@ -150,6 +150,15 @@ def test_another_budget_is_stated_and_not_compared(record: Recorder, fill: Fill,
     assert words[override.partition(".")[0]] in source
 
 
+def test_rows_of_different_precision_are_told(record: Recorder, fill: Fill) -> None:
+    record("attention=none", rank1=0.9, map=0.8)
+    run = record("attention=rga_s")
+    for precision, told in (("32-true", False), ("32-true, TF32", True)):
+        run.write_result({"metrics": {"rank1": 0.9, "map": 0.8}, "precision": precision})
+        text = render(fill(), "text")
+        assert ("precision 32-true in the rows Baseline\nprecision 32-true, TF32 in the rows RGA-S" in text) == told
+
+
 def test_another_network_than_that_of_the_rows_names_is_told(cache: Path) -> None:
     other, own = "network mobilenetv2 (not the resnet101 of the rows), ", "network resnet101, "
     for overrides, network in (([], own), (["backbone=mobilenetv2"], other)):

@@ -10,7 +10,7 @@ from torch import nn
 
 from rga.attention import RGASC
 from rga.plugin import plug
-from rga.training.speed import Switch, speed_up
+from rga.training.speed import Switch, precision_in_force, speed_up
 from training.command import CIFAR, SCENES, SMALL
 from training.inside import make
 
@@ -43,6 +43,36 @@ def test_the_same_numbers(channels_last: bool, compile: bool, monkeypatch: pytes
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4)
     kept = torch.channels_last if channels_last else torch.contiguous_format
     assert tuned(x).is_contiguous(memory_format=kept)
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_tf32_is_for_gpus_and_by_choice(monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
+    products: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", products.append)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+    speed_up(network(), CPU, tf32=tf32)
+    assert not products
+    speed_up(network(), torch.device("cuda"), channels_last=False, compile=False, tf32=tf32)
+    assert products == ["high" if tf32 else "highest"]
+    assert torch.backends.cudnn.allow_tf32 == tf32
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "precision", "tf32", "expected"),
+    [
+        ("cpu", (0, 0), "32-true", True, "32-true"),
+        ("cuda", (7, 0), "32-true", True, "32-true"),
+        ("cuda", (8, 0), "32-true", True, "32-true, TF32"),
+        ("cuda", (8, 0), "32-true", False, "32-true"),
+        ("cuda", (9, 0), "bf16-mixed", True, "bf16-mixed, TF32"),
+        ("cuda", (9, 0), "64-true", True, "64-true"),
+    ],
+)
+def test_what_is_computed_in_is_told(
+    monkeypatch: pytest.MonkeyPatch, device: str, capability: tuple[int, int], precision: str, tf32: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert precision_in_force(torch.device(device), precision, tf32) == expected
 
 
 @pytest.mark.parametrize(("switch", "gpu", "cpu"), [("auto", True, False), (True, True, True), (False, False, False)])

@@ -69,7 +69,7 @@ def costs(
             with autocast(device, dtype):
                 fewer, more = (saved_bytes(network.train(), images[:count].clone()) for count in _FEW)
             cost = replace(cost, saved_bytes=more - fewer)
-            speed_up(network, images.device, trainer["channels_last"], trainer["compile"] is True)
+            speed_up(network, images.device, trainer["channels_last"], trainer["compile"] is True, trainer["tf32"])
             this = _Timed(network, *_calls(network, images[:batch], dtype))
             bare = bare or this
             cost = replace(cost, forward=_relative(this, bare, rounds, training=False))

@@ -15,7 +15,7 @@ from rga.network import component
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs
 from rga.training.monitor import quiet
-from rga.training.speed import speed_up
+from rga.training.speed import prepare_inference
 
 
 def evaluate(trained: Trained) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     )
     if trained.recorded_root:
         _write_nothing_elsewhere(config)
-    speed_up(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
+    prepare_inference(trained.task, trainer.strategy.root_device, config.trainer)
     data = component(config.data)
     if trained.own_data:
         data.write_demo()

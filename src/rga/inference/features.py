@@ -21,7 +21,7 @@ from rga.data.reid.image_store import threads
 from rga.errors import ConfigError, DataError
 from rga.inference.trained import Trained
 from rga.tasks import ReID
-from rga.training.speed import speed_up
+from rga.training.speed import prepare_inference
 
 log = logging.getLogger("rga")
 
@@ -53,7 +53,7 @@ class Extractor:
             "precision": config.trainer.precision,
         }
         fabric = Fabric(accelerator=config.trainer.accelerator, devices=1, precision=config.trainer.precision)
-        speed_up(task, fabric.device, config.trainer.channels_last, compile=False)
+        prepare_inference(task, fabric.device, config.trainer)
         self.network = fabric.setup_module(task)
         self.normalize, self.device = Normalize().to(fabric.device), fabric.device
 

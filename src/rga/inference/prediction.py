@@ -20,7 +20,7 @@ from rga.inference.extraction import writing
 from rga.inference.features import digest, expect_outside, find
 from rga.inference.trained import Trained, load
 from rga.tasks import Segmentation
-from rga.training.speed import speed_up
+from rga.training.speed import prepare_inference
 
 MADE = ".rga-predict.json"  # in the folder of the results: of what they are
 
@@ -70,7 +70,7 @@ def predict(
     task = trained.task
     assert isinstance(task, Segmentation)
     fabric = _fabric(trained, device)
-    speed_up(task, fabric.device, trained.config.trainer.channels_last, compile=False)
+    prepare_inference(task, fabric.device, trained.config.trainer)
     numbers = _label_ids(trained, len(task.colours)) if ids else None
     _claim(out, results, {
         "weights": digest(task),

@@ -206,7 +206,7 @@ _NEEDED = {"metrics", "fingerprint", "seed"}
 _KINDS: dict[str, tuple[type, ...]] = {
     "fingerprint": (str,), "seed": (int,), "metrics": (dict,), "config": (dict,), "curve": (list,), "data": (dict,),
     "inputs": (dict,), "versions": (dict,), "parameters": (int,), "duration_s": (int, float), "device": (str,),
-    "commit": (str,), "finished_at": (str,), "queries": (dict,),
+    "commit": (str,), "finished_at": (str,), "queries": (dict,), "precision": (str,),
 }  # fmt: skip
 
 

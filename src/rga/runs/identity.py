@@ -144,6 +144,8 @@ def _data(data: Mapping[str, Any], seed: Any) -> dict[str, Any]:
 def _trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in trainer.items() if key not in _BLIND_TRAINER}
     kept |= {key: f"{kept[key]} of all" for key in _SHARES if isinstance(kept.get(key), float) and kept[key]}
+    if kept.get("tf32", True):
+        kept.pop("tf32", None)  # as always, before there was a choice
     if not trainer.get("sync_batchnorm", True):
         count = processes(trainer)
         if count is None:

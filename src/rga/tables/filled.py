@@ -116,6 +116,11 @@ def fewer_queries(result: Mapping[str, Any]) -> tuple[int, int] | None:
     return int(query["counted"]), int(query["images"])
 
 
+def precision_of(result: Mapping[str, Any]) -> str:
+    """What a run has computed in; of one that does not say, what its config asked for."""
+    return str(result.get("precision") or ((result.get("config") or {}).get("trainer") or {}).get("precision") or "")
+
+
 @dataclass(frozen=True)
 class Line:
     """A row with its cells, in the order of the columns and their metrics."""

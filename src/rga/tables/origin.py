@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rga.data.base import in_words
-from rga.tables.filled import Entry, FilledTable
+from rga.tables.filled import Entry, FilledTable, precision_of
 from rga.tables.render import markdown_table
 
 _SOFTWARE = ("python", "torch", "torchvision", "lightning")
@@ -16,7 +16,7 @@ def origin(entries: Sequence[Entry]) -> list[str]:
     days = sorted({str(result["finished_at"])[:10] for result in results if result["finished_at"]})
     found = {
         "data": _distinct(_counts(result["data"] or {}) for result in results),
-        "precision": _distinct(str((result["config"].get("trainer") or {}).get("precision", "")) for result in results),
+        "precision": _distinct(map(precision_of, results)),
         "software": _distinct(
             ", ".join(f"{name} {version}" for name, version in (result["versions"] or {}).items() if name in _SOFTWARE)
             for result in results

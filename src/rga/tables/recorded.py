@@ -40,7 +40,7 @@ _RESULT = (
     "config",
     "curve",
 )
-_OPTIONAL = ("queries",)  # of re-identification, and not of runs made before it was kept
+_OPTIONAL = ("precision", "queries")  # runs that were made before these were kept have none
 
 
 @dataclass(frozen=True)

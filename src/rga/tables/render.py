@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rga.printing import markdown, printable
-from rga.tables.filled import Cell, Entry, FilledTable, Line, fewer_queries
+from rga.tables.filled import Cell, Entry, FilledTable, Line, fewer_queries, precision_of
 from rga.tables.formats import as_csv, as_json
 from rga.tables.paired import Against, place_of
 from rga.tables.spec import Column
@@ -74,6 +74,18 @@ def _gates(filled: FilledTable) -> list[str]:
     return [f"RGA's gates {how} in the rows {'; '.join(names)}" for how, names in rows.items()]
 
 
+def _precisions(filled: FilledTable) -> list[str]:
+    """Say which rows were computed in which precision, where not all were in the same."""
+    rows: dict[str, list[str]] = {}
+    for line in filled.lines:
+        results = (result for cell in line.cells if cell.entry for result in cell.entry.results)
+        for precision in dict.fromkeys(map(precision_of, results)):
+            rows.setdefault(precision or "unknown", []).append(line.row.name)
+    if len(rows) < 2:
+        return []
+    return [f"precision {precision} in the rows {'; '.join(names)}" for precision, names in rows.items()]
+
+
 def _source(filled: FilledTable) -> str:
     return f"source: {filled.table.source}"
 
@@ -81,7 +93,7 @@ def _source(filled: FilledTable) -> str:
 def notes(filled: FilledTable) -> list[str]:
     """What is told above the table."""
     lines = [f"protocol: {filled.table.protocol}"] if filled.table.protocol else []
-    lines += [*sources(filled), *_gates(filled)]
+    lines += [*sources(filled), *_gates(filled), *_precisions(filled)]
     if filled.overrides:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):

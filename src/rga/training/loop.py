@@ -110,7 +110,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.loggers import conclude, finished_wandb, introduce
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
     from rga.training.provenance import provenance
-    from rga.training.speed import Speed
+    from rga.training.speed import Speed, precision_in_force
     from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
 
@@ -120,7 +120,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     settings = world.shared_out(_trainer_settings(config))
     given = dict(settings)
     own = {option: settings.pop(option) for option in ("checkpoint_minutes", "sync_batchnorm", "max_time")}
-    fast = {option: settings.pop(option) for option in ("channels_last", "compile")}
+    fast = {option: settings.pop(option) for option in ("channels_last", "compile", "tf32")}
     workplace = this.workplace
     monitor = Monitor(config.trainer.log_every_n_steps)
     checkpoint = EpochCheckpoint(workplace, own["checkpoint_minutes"])
@@ -226,6 +226,9 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 "parameters": sum(parameter.numel() for parameter in task.parameters()),  # with heads and classifiers
                 "duration_s": round(monitor.seconds, 1),
                 "curve": [{name: _number(value) for name, value in entry.items()} for entry in monitor.curve],
+                "precision": precision_in_force(
+                    trainer.strategy.root_device, str(config.trainer.precision), config.trainer.tf32
+                ),
                 **provenance(trainer.strategy.root_device, trainer.world_size),
             }
             this.write_result(result, workplace)

@@ -1,7 +1,7 @@
 """What makes training fast without changing what is computed: memory format, compilation, TF32."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -16,7 +16,11 @@ Switch = bool | Literal["auto"]
 
 
 def speed_up(
-    network: nn.Module, device: torch.device, channels_last: Switch = "auto", compile: Switch = "auto"
+    network: nn.Module,
+    device: torch.device,
+    channels_last: Switch = "auto",
+    compile: Switch = "auto",
+    tf32: bool = True,
 ) -> None:
     """Prepare a network, in place, for training on a device. Names and values of its parameters stay.
 
@@ -27,18 +31,38 @@ def speed_up(
         compile: fuse the operations between convolutions (torch.compile), after a minute or more of compilation.
             What "auto" cannot compile, for want of a C compiler for instance, runs uncompiled, with a warning;
             with `true` that is an error.
+        tf32: let GPUs that have it multiply in TF32 where the format is float32, in products and convolutions. This
+            alone changes numbers, and holds for the whole process.
 
-    Both are on for "auto" on a GPU and off elsewhere. On GPUs single-precision products use TF32, as convolutions do
-    by PyTorch's own choice.
+    The first two are on for "auto" on a GPU and off elsewhere.
     """
     gpu = device.type == "cuda"
     if gpu:
-        torch.set_float32_matmul_precision("high")
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
     if gpu if channels_last == "auto" else channels_last:
         network.to(memory_format=torch.channels_last)
     if gpu if compile == "auto" else compile:
         run_what_does_not_compile(compile == "auto")
         network.compile(dynamic=False)
+
+
+def prepare_inference(network: nn.Module, device: torch.device, trainer: Mapping[str, Any]) -> None:
+    """Prepare a trained network, in place, as the `trainer` of its config says; nothing is compiled for it."""
+    tf32 = trainer.get("tf32", True)  # runs of before there was a choice have none
+    speed_up(network, device, trainer["channels_last"], compile=False, tf32=tf32)
+
+
+def precision_in_force(device: torch.device, precision: str, tf32: bool) -> str:
+    """What a run has computed in: Lightning's name of the format, and whether float32 was TF32.
+
+    Args:
+        device: where it ran.
+        precision: `trainer.precision`, such as 32-true.
+        tf32: `trainer.tf32`.
+    """
+    has_it = device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+    return f"{precision}, TF32" if has_it and tf32 and not precision.startswith("64") else precision
 
 
 @contextmanager
@@ -54,17 +78,17 @@ class Speed(pl.Callback):
     A smaller batch at the end of an epoch, and evaluations, run as they are: each would be compiled anew.
 
     Args:
-        channels_last, compile: see `speed_up`.
+        channels_last, compile, tf32: see `speed_up`.
     """
 
-    def __init__(self, channels_last: Switch = "auto", compile: Switch = "auto") -> None:
-        self.channels_last, self.compile = channels_last, compile
+    def __init__(self, channels_last: Switch = "auto", compile: Switch = "auto", tf32: bool = True) -> None:
+        self.channels_last, self.compile, self.tf32 = channels_last, compile, tf32
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         assert isinstance(pl_module, Task)
         if stage == "fit":
             device = trainer.strategy.root_device
-            pl_module.prepared = lambda network: speed_up(network, device, self.channels_last, self.compile)
+            pl_module.prepared = lambda network: speed_up(network, device, self.channels_last, self.compile, self.tf32)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stance("default")
