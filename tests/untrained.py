@@ -50,7 +50,8 @@ def write_run(
             task.train()(torch.randn(8, 3, *node.data.size))
     component(node.data).write_demo()
     run = Run(config["paths"]["runs"], config)
-    checkpoint = {"state_dict": task.state_dict(), "epoch": 59, "pytorch-lightning_version": lightning.__version__}
+    epoch = config["recipe"]["epochs"] - 1  # counted from 0
+    checkpoint = {"state_dict": task.state_dict(), "epoch": epoch, "pytorch-lightning_version": lightning.__version__}
     AtomicCheckpointIO().save_checkpoint(checkpoint, run.folder / LAST)
     run.write_result({"metrics": metrics or {}})
     return run.folder

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+import rga.tables.recording
 import rga.training.launcher
 from rga.errors import ConfigError
 from rga.runs import Run, find_results, fingerprint
 from rga.runs.identity import VERSION
+from rga.runs.inputs import InputsError
 from rga.tables import FilledTable, Table, fill, load
 from rga.tables.missing import run_missing
 from rga.tables.recorded import read_records, record_of, results, thinned
@@ -185,6 +187,18 @@ def test_a_run_that_was_made_again_with_other_metrics_is_a_conflict(
     assert [line["metrics"]["rank1"] for line in take(table, small_conf)] == [0.625, 0.75]
 
 
+def test_a_result_that_lacks_something_is_a_conflict(record: Recorder, table: Table, small_conf: Path) -> None:
+    run = record("attention=none")
+    run.write_result({"metrics": {"rank1": 0.5, "map": 0.25}, "curve": [{"epoch": 600, "loss": 1.0}]})
+    before = take(table, small_conf)
+    for less in ({"metrics": {"rank1": 0.5}, "curve": [{"epoch": 600}]}, {"metrics": {"rank1": 0.5, "map": 0.25}}):
+        run.write_result(less)
+        (conflict,) = record_table(table, ["paths.runs=runs"], small_conf).conflicts
+        assert "map none instead of 0.25" in conflict or "no learning curve" in conflict
+        assert "rga record 7 paths.runs=runs --replace takes this one instead" in conflict
+        assert take(table, small_conf) == before
+
+
 @pytest.mark.parametrize("order", [(20, 21), (21, 20)])
 def test_of_equal_runs_the_later_one_is_kept_whichever_comes_first(
     record: Recorder, table: Table, small_conf: Path, order: tuple[int, int]
@@ -326,7 +340,29 @@ def test_the_command_needs_a_table_for_overrides_that_choose_runs() -> None:
     with pytest.raises(ConfigError, match=r"of which table. rga record N data=camvid"):
         record_words(["data=camvid"])
     with pytest.raises(ConfigError, match="there is no table 99"):
-        record_words(["99"])
+        record_words(["99", f"paths.runs={Path()}"])
+    with pytest.raises(ConfigError, match=r"there is no folder of runs at .*nosuch"):
+        record_words(["1", "paths.runs=nosuch"])
+
+
+def test_seeds_of_different_data_leave_the_other_tables_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(table: Table, overrides: Sequence[str], **_: Any) -> Any:
+        if table.name == "2":
+            raise InputsError("runs were made of different inputs")
+        return f"{table.name} is recorded", ()
+
+    monkeypatch.setattr(rga.tables.recording, "record_table", lambda *words, **options: _Done(refuse(*words)))
+    lines, conflicts = record_words(["1", "2", "3", f"paths.runs={tmp_path}"])
+    assert lines == ["1 is recorded", "3 is recorded"]
+    assert conflicts == [f"rga table 2 paths.runs={tmp_path}: nothing is recorded: runs were made of different inputs"]
+
+
+class _Done:
+    def __init__(self, done: tuple[str, tuple[str, ...]]) -> None:
+        self.line, self.conflicts = done
+
+    def __str__(self) -> str:
+        return self.line
 
 
 @pytest.mark.parametrize(("commit", "message"), [(None, "not known"), ("0c030e0-dirty", "not committed")])

@@ -41,7 +41,7 @@ def fit(folder: Path, toy: Toy, **options: Any) -> None:
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[StopWhenDiverged(50), EpochCheckpoint(folder, minutes=options.get("minutes", 0.0))],
+        callbacks=[StopWhenDiverged(50), EpochCheckpoint(folder, minutes=options.get("minutes", 0.0), run="toy/0")],
         plugins=[AtomicCheckpointIO()],
     )
     trainer.fit(toy, DataLoader([torch.ones(3)] * 2, batch_size=1))

@@ -91,7 +91,8 @@ def test_a_rerun_is_run(conf: Path) -> None:
 def test_jobs_get_what_concerns_them(conf: Path, tmp_path: Path) -> None:
     sweep(conf, "attention=none", "hydra.launcher.jobs=2", "+hydra.job.env_set.A=b", "hydra.sweep.dir=sweeps")
     (result,) = results()
-    assert result["arguments"] == ["+hydra.job.env_set.A=b", "attention=none", "hydra.mode=RUN"]
+    name = f"hydra.job.name={result['fingerprint']}/{result['seed']}"
+    assert result["arguments"] == ["+hydra.job.env_set.A=b", "attention=none", "hydra.mode=RUN", name]
 
 
 def test_failures_are_told_and_the_sweep_goes_on(conf: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rga.runs import RERUN, RESULT, find_results
+from rga.runs import RERUN, RESULT, Run, find_results
 from rga.training.signals import StoppedError
 from training.command import SMALL, what_counts
 from training.inside import At, make, signalled
@@ -84,6 +84,27 @@ def test_killed_while_it_takes_the_place(
     assert (finished / RESULT).read_bytes() == new
     assert not (finished / RERUN).exists()
     assert (finished / "last.ckpt").exists()
+
+
+def test_killed_with_its_result_and_started_again_it_is_not_trained_again(
+    finished: Path, made: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def kill(self: Run) -> None:
+        if (self.folder / RERUN / RESULT).exists():
+            raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "settle", kill)
+        with pytest.raises(KilledError):
+            make(made, "rerun=true")
+    new = (finished / RERUN / RESULT).read_bytes()
+    capfd.readouterr()
+    make(made, "rerun=true")
+    assert "finished before" in capfd.readouterr().err
+    assert (finished / RESULT).read_bytes() == new
 
 
 def test_made_anew_of_other_data(finished: Path, made: Path) -> None:

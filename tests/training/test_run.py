@@ -34,6 +34,14 @@ def test_tested_again_it_gives_the_same(finished: Path) -> None:
     assert evaluate(load(folder))["metrics"] == pytest.approx(only_result(finished)["metrics"], abs=1e-6)
 
 
+def test_a_job_that_would_be_another_run_does_nothing(finished: Path) -> None:
+    """A sweep, or a plan, tells each job the name of its run."""
+    done = train(finished, "attention=rga_s", "hydra.job.name=0123456789ab/0", check=False)
+    assert done.returncode == 1
+    assert "0123456789ab/0 was to be made: the configs or the sources have changed" in done.stderr
+    only_result(finished)
+
+
 def test_a_finished_run_is_not_repeated(finished: Path) -> None:
     (path,) = finished.glob("*/*/result.json")
     before = path.stat().st_mtime_ns

@@ -1,7 +1,11 @@
 """Plans, workers and the status of runs: what is made once, by whom, and what is told of it."""
 
 import json
+import os
+import re
+import signal
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +19,8 @@ from rga.runs.compose import compose
 from rga.runs.state import State, read_state
 from rga.tables.run_plan import Plan, composed, make_plan, read_plan, write_plan
 from rga.tables.run_status import as_json, as_text, statuses
+from rga.training.launcher import Job, run_jobs
+from rga.training.signals import StoppedError
 from rga.training.worker import CLAIM, Busy, work
 
 TABLES = Path(__file__).parents[1] / "tables"
@@ -70,6 +76,11 @@ def test_a_plan_is_frozen(plan: Plan, conf: Path, tmp_path: Path) -> None:
     assert read_plan(path) == plan
     with pytest.raises(ConfigError, match="another plan"):
         write_plan(make_plan(["7"], ["seed=0"], conf, TABLES), path)
+    run_of(plan, 1, conf).write_result({"metrics": {"rank1": 0.5, "map": 0.25}, "duration_s": 7200})
+    write_plan(make_plan(["7"], ["seed=0,1"], conf, TABLES), path)
+    assert read_plan(path) == plan, "the hours are known by now, the numbers are in use"
+    with pytest.raises(ConfigError, match="rga train repeats one that is"):
+        make_plan(["7"], ["rerun=true"], conf, TABLES)
     with pytest.raises(ConfigError, match="how it is run, rga work says"):
         make_plan(["7"], ["hydra.launcher.jobs=2"], conf, TABLES)
 
@@ -86,6 +97,10 @@ def test_a_plan_is_frozen(plan: Plan, conf: Path, tmp_path: Path) -> None:
             lambda lines: [*lines[:-1], lines[-1].replace('"number": 6', '"number": "6"')],
             "number missing or",
         ),
+        (lambda lines: [lines[0].replace('["7"]', "7"), *lines[1:]], ":1 is no first line of a plan: its tables are 7"),
+        (lambda lines: [lines[0].replace('["seed=0,1"]', "null"), *lines[1:]], "its overrides are None"),
+        (lambda lines: [*lines[:-1], re.sub(r'"cells": \[.*?\]', '"cells": []', lines[-1])], "no run of a plan"),
+        (lambda lines: [*lines[:-1], lines[-2]], "twice: a plan has each once"),
     ],
 )
 def test_a_damaged_plan(plan: Plan, tmp_path: Path, change: object, message: str) -> None:
@@ -100,6 +115,27 @@ def test_a_plan_of_other_configs_is_refused(plan: Plan, conf: Path) -> None:
     changed = replace(plan.runs[0], overrides=(*plan.runs[0].overrides, "recipe.epochs=1"))
     with pytest.raises(ConfigError, match="the configs have changed since the plan was made"):
         work(replace(plan, runs=(changed,)), Path("plan.jsonl"), conf=conf, pause=never)
+
+
+def test_configs_that_change_while_a_worker_works(plan: Plan, conf: Path, tmp_path: Path) -> None:
+    """Each job is told which run it is to be, so none is trained under another name."""
+    jobs = [Job(run.overrides, composed(run, conf), str(run.number)) for run in plan.runs[:1]]
+    run_jobs(jobs, [{}])
+    (result,) = jobs[0].run.folder.glob("result.json")
+    assert f"hydra.job.name={plan.runs[0].name}" in json.loads(result.read_text())["arguments"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_waiting_worker_says_where_it_was_stopped(
+    plan: Plan, conf: Path, capfd: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    with ExitStack() as others:
+        for planned in plan.runs:
+            others.enter_context(locked(composed(planned, conf).folder, CLAIM))
+        with pytest.raises(StoppedError) as stopped:
+            work(plan, Path("plan.jsonl"), conf=conf, pause=lambda: os.kill(os.getpid(), number))
+    assert stopped.value.code == 128 + number
+    assert f"stopped by {number.name} between two runs; the same command" in capfd.readouterr().err
 
 
 def test_a_plan_builds_nothing_foreign(plan: Plan, conf: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 import pickle
 import re
 import shlex
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,10 +141,12 @@ def read_checkpoint(path: Path) -> Any:
         if head.lstrip().lower().startswith(start):
             raise ValueError(f"{path} is {what}")
     if not head:
-        raise ValueError(f"{path} is empty: was a download or a copy of it interrupted?")
+        raise ValueError(f"{path} is empty, as after an interrupted download or copy")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if zipfile.is_zipfile(path) and (part := _damaged(path)) is not None:  # torch.load would not notice
+            raise zipfile.BadZipFile(f"{part} in it has another checksum than when it was written")
         with torch.serialization.safe_globals(_NUMPY):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -161,6 +164,12 @@ def read_checkpoint(path: Path) -> Any:
     except Exception as error:  # damaged bytes make the readers raise all sorts of things
         first = str(error).partition("\n")[0]
         raise ValueError(f"{path} is damaged, cut off or no file of weights: {first}") from error
+
+
+def _damaged(path: Path) -> str | None:
+    """The first part of a zip file whose contents do not fit their checksum."""
+    with zipfile.ZipFile(path) as file:
+        return file.testzip()
 
 
 def few(names: Collection[str], most: int = 6) -> str:

@@ -49,7 +49,8 @@ def plan(
 def work(
     file: Annotated[Path, typer.Argument(help="A plan, of rga plan.")],
     jobs: Annotated[
-        int | None, typer.Option(help="How many runs at a time [as many as there are GPUs, on a CPU one]", min=1)
+        int | None,
+        typer.Option(help="How many runs at a time [one on each GPU; on a CPU one, of scale=demo several]", min=1),
     ] = None,
     busy: Annotated[Busy, typer.Option(help="What to do about runs that another worker is making.")] = Busy.wait,
 ) -> None:

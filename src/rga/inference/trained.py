@@ -28,7 +28,7 @@ from rga.runs.foreign import vetted
 from rga.runs.kinds import expect_kinds
 from rga.runs.paths_in_overrides import quoted
 from rga.tasks.task import Task
-from rga.training.checkpoints import LAST
+from rga.training.checkpoints import LAST, other_run
 
 _CHANGEABLE = ("data", "task", "trainer", "paths")  # of a finished run; the rest is what its weights are of
 _AUTHORS = ("feat_bn.", "cls.", "backbone.rga_att")  # names that only the authors' model has
@@ -90,7 +90,7 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task, con
     if recorded is not None:
         folders = [CONF, *([config_dir] if config_dir else [])]
         config = OmegaConf.create(vetted(recorded.get("config"), folders, what.with_name(RESULT)))
-    state, epoch = _read(what)
+    state, epoch = _read(what, recorded)
     authors = any(name.startswith(_AUTHORS) for name in state)
     own = None if config is None else config.data.name
     if config is None:
@@ -122,8 +122,12 @@ def _finished(folder: Path) -> dict[str, Any]:
     raise ConfigError(f"no finished run in {folder.absolute()}: expected {RESULT} there, and {LAST}{hint}")
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], int | None]:
-    """Tensors by name, see `state_dict_of`; and the epoch, counted from 1, that the file says it is of."""
+def _read(file: Path, recorded: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], int | None]:
+    """Tensors by name, see `state_dict_of`; and the epoch, counted from 1, that the file says it is of.
+
+    `recorded` is the result beside it, if it is a run's: a checkpoint of another run, or of an epoch before the last
+    one, is not what that is of (two folders may have been copied into one another).
+    """
     try:
         content = read_checkpoint(file)
         state = state_dict_of(content, file)
@@ -134,6 +138,12 @@ def _read(file: Path) -> tuple[dict[str, Tensor], int | None]:
     epoch = content.get("epoch") if isinstance(content, Mapping) else None
     if isinstance(epoch, int) and "pytorch-lightning_version" in content:
         epoch += 1  # Lightning counts from 0
+    if recorded is not None and isinstance(content, Mapping):
+        run, epochs = "{fingerprint}/{seed}".format(**recorded), (recorded["config"].get("recipe") or {}).get("epochs")
+        if (other := other_run(content, run)) is not None:
+            raise ConfigError(f"{file} is of run {other}, the result beside it of {run}")
+        if isinstance(epoch, int) and isinstance(epochs, int) and epoch != epochs:
+            raise ConfigError(f"{file} is of epoch {epoch}, the result beside it of a run of {epochs} epochs")
     return state, epoch if isinstance(epoch, int) else None
 
 

@@ -8,6 +8,7 @@ A run that is repeated (`rerun=true`) is made in `rerun/` below it; finished, it
 import fcntl
 import json
 import math
+import re
 import shutil
 import time
 import warnings
@@ -46,6 +47,11 @@ class Run:
     @property
     def seed(self) -> int:
         return int(self.config["seed"])
+
+    @property
+    def name(self) -> str:
+        """FINGERPRINT/SEED, its folder below the root."""
+        return f"{self.fingerprint}/{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -102,6 +108,11 @@ class Run:
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run's folder, see `locked`."""
         return locked(self.folder)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a run's name, FINGERPRINT/SEED."""
+    return re.fullmatch(r"[0-9a-f]{12}/\d+", text) is not None
 
 
 @contextmanager

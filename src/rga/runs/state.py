@@ -3,6 +3,7 @@
 A result tells what became of a run; this tells how far one is that has none yet, and what ended it.
 """
 
+import errno
 import json
 import os
 import socket
@@ -43,8 +44,7 @@ class State:
 
     def ended(self, error: BaseException) -> "State":
         """When the session has ended without a result."""
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return replace(self, error=lines[-1] if lines else type(error).__name__, updated_at=_now())
+        return replace(self, error=_last_line(error), updated_at=_now())
 
     def write(self, folder: Path) -> None:
         """Losing one in a power cut loses nothing, so it is not synced."""
@@ -69,6 +69,16 @@ def _checked(found: Mapping[str, Any]) -> State:
     ):
         raise ValueError("a value is of another kind")
     return state
+
+
+def _last_line(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:  # of a full disk PyTorch tells something else in the end
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "no space is left on the disk"
+        cause = cause.__cause__ or cause.__context__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _now() -> str:

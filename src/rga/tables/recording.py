@@ -11,7 +11,7 @@ from rga.errors import ConfigError
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
 from rga.runs.compose import runs_folder
-from rga.runs.inputs import unlike
+from rga.runs.inputs import InputsError, unlike
 from rga.tables.filled import FilledTable, canonical, fill, override_key
 from rga.tables.recorded import Record, read_records, record_of, recorded_settings, write_records
 from rga.tables.spec import Table, available, load, tables_and_overrides
@@ -43,14 +43,15 @@ def record(words: Sequence[str], replace: bool = False) -> tuple[list[str], list
     Without a table: all of them, each as in the paper and in every setting in which it is recorded already.
 
     Raises:
-        ConfigError: no such table, overrides that make no sense, synthetic data, or an installed package.
+        ConfigError: no such table or folder of runs, overrides that make no sense, synthetic data, or an
+            installed package.
     """
     if EXPERIMENTS.is_relative_to(Path(rga.__file__).parent):
         raise ConfigError("records belong to the sources, and this is an installed package: use a checkout of them")
     tables, overrides = tables_and_overrides(words)
-    done = []
+    wanted: list[tuple[Table, tuple[str, ...]]] = []
     if tables:
-        done += [record_table(load(name), overrides, replace=replace) for name in tables]
+        wanted += [(load(name), tuple(overrides)) for name in tables]
     elif which := canonical(overrides):
         raise ConfigError(
             f"{' '.join(which)} says which runs to record: of which table? rga record N {' '.join(which)}"
@@ -58,11 +59,22 @@ def record(words: Sequence[str], replace: bool = False) -> tuple[list[str], list
     else:
         for table in map(load, available()):
             settings = sorted({(), *recorded_settings(table)})
-            done += [record_table(table, (*setting, *overrides), replace=replace) for setting in settings]
-    lines = list(map(str, done))
-    if left := _left_over(runs_folder(overrides)):
+            wanted += [(table, (*setting, *overrides)) for setting in settings]
+    if not (folder := runs_folder(overrides)).is_dir():
+        raise ConfigError(f"there is no folder of runs at {folder.absolute()}: paths.runs=FOLDER names another")
+    lines: list[str] = []
+    conflicts: list[str] = []
+    for table, which in wanted:
+        try:
+            done = record_table(table, which, replace=replace)
+        except InputsError as error:  # of this table nothing is recorded, of the others what there is
+            conflicts.append(f"rga table {' '.join((table.name, *which))}: nothing is recorded: {error}")
+        else:
+            lines.append(str(done))
+            conflicts += done.conflicts
+    if left := _left_over(folder):
         lines.append(f"{len(left)} finished runs are recorded nowhere: {', '.join(left)}")
-    return lines, list(dict.fromkeys(conflict for each in done for conflict in each.conflicts))
+    return lines, list(dict.fromkeys(conflicts))
 
 
 def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, replace: bool = False) -> Recorded:
@@ -74,6 +86,7 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF,
 
     Raises:
         ConfigError: as `fill`, and for synthetic data, which give no results.
+        InputsError: seeds of one row are of different data or weights.
     """
     filled = fill(table, overrides, conf)
     if any(entry.setting.synthetic for entry in filled.entries):
@@ -87,7 +100,7 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF,
         known = before.get(this.run)
         if known is None:
             new.append(this)
-        elif conflict := _conflict(known, this, replace=replace and known.table == table.name):
+        elif conflict := _conflict(known, this, overrides, replace=replace and known.table == table.name):
             conflicts.append(conflict)
             continue
         elif known.table != table.name or _same(known, this):
@@ -105,8 +118,11 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF,
     return Recorded(table.name, reduced, path, tuple(new), tuple(changed), stale, tuple(conflicts))
 
 
-def _conflict(known: Record, this: Record, replace: bool) -> str:
-    """Why a run does not take the place of its record, and what to do; nothing where it may."""
+def _conflict(known: Record, this: Record, overrides: Sequence[str], replace: bool) -> str:
+    """Why a run does not take the place of its record, and what to do; nothing where it may.
+
+    `overrides` are those with which it was looked for, the folder of runs among them.
+    """
     place = known.result.get("recorded")
     if found := unlike(known.result, this.result):
         return (
@@ -115,16 +131,23 @@ def _conflict(known: Record, this: Record, replace: bool) -> str:
             "their own"
         )
     mine, theirs = this.result["metrics"], known.result["metrics"]
-    other = sorted(name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name])
-    if not other or replace:
+    other = sorted(name for name in theirs if mine.get(name) != theirs[name])
+    lacks_curve = bool(known.result["curve"]) and not this.result["curve"]
+    if replace or not (other or lacks_curve):
         return ""
-    pairs = ", ".join(f"{name} {mine[name]:.6g} instead of {theirs[name]:.6g}" for name in other[:METRICS])
-    more = f" and {len(other) - METRICS} more" if len(other) > METRICS else ""
+    pairs = [f"{name} {_number(mine.get(name))} instead of {_number(theirs[name])}" for name in other[:METRICS]]
+    pairs += [f"{len(other) - METRICS} more"] if len(other) > METRICS else []
+    pairs += ["no learning curve"] if lacks_curve else []
+    places = [override for override in overrides if override.startswith("paths.")]
+    command = " ".join(["rga record", known.table, *known.overrides, *places, "--replace"])
     return (
-        f"run {this.name} is recorded already, with other metrics: {pairs}{more}. It was made {_made(this)}; the "
-        f"recorded one {_made(known)} ({place}), and that one stays. rga record "
-        f"{' '.join((known.table, *known.overrides))} --replace takes this one instead"
+        f"run {this.name} is recorded already, with other metrics: {', '.join(pairs)}. It was made {_made(this)}; the "
+        f"recorded one {_made(known)} ({place}), and that one stays. {command} takes this one instead"
     )
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
 
 
 def _made(record: Record) -> str:

@@ -10,9 +10,9 @@ nothing but what the installed configs name.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import Run
 from rga.runs.compose import compose, prepare
+from rga.runs.folder import is_name
 from rga.tables.filled import Entry, FilledTable, fill, is_hydra
 from rga.tables.spec import load
 
 VERSION = 1  # of the file
-_NAME = re.compile(r"[0-9a-f]{12}/\d+")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def make_plan(
     """
     if launching := [override for override in overrides if is_hydra(override)]:
         raise ConfigError(f"{launching[0]}: a plan says what is to be run; how it is run, rga work says")
+    if any(override.lstrip("+").startswith("rerun=") for override in overrides):
+        raise ConfigError("rerun: a plan makes the runs that are not finished; rga train repeats one that is")
     found: dict[str, Planned] = {}
     for name in dict.fromkeys(tables):
         filled = fill(load(name, experiments), overrides, conf)
@@ -95,15 +97,24 @@ def make_plan(
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan; one that is there, and is another, is not overwritten: its numbers may be in use.
 
+    One of the same runs stays as it is: the hours may be known better by now, the numbers are the same.
+
     Raises:
         ConfigError: another plan, or something else, lies there.
     """
     head = {"rga plan": VERSION, "tables": plan.tables, "overrides": plan.overrides, "runs": len(plan.runs)}
     lines = [head, *(vars(run) for run in plan.runs)]
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+    if path.exists():
+        with suppress(ConfigError):
+            if _without_hours(read_plan(path)) == _without_hours(plan):
+                return
         raise ConfigError(f"{path} is there already and is another plan: give --out another name, or remove it")
     write_atomically(path, text)
+
+
+def _without_hours(plan: Plan) -> Plan:
+    return replace(plan, runs=tuple(replace(run, hours=None, on=None) for run in plan.runs))
 
 
 def read_plan(path: Path) -> Plan:
@@ -129,8 +140,15 @@ def read_plan(path: Path) -> Plan:
     head = found[0]
     if head.get("runs") != len(found) - 1:
         raise ConfigError(f"{path} holds {len(found) - 1} runs, its first line says {head.get('runs')}: is it whole?")
+    for key in ("tables", "overrides"):
+        if not isinstance(head.get(key), list) or not all(isinstance(text, str) for text in head[key]):
+            raise ConfigError(f"{path}:1 is no first line of a plan: its {key} are {head.get(key)!r:.80}")
     runs = tuple(_planned(line, f"{path}:{number}") for number, line in enumerate(found[1:], 2))
-    return Plan(tuple(map(str, head.get("tables", []))), tuple(map(str, head.get("overrides", []))), runs)
+    for what in ("name", "number"):
+        values = [getattr(run, what) for run in runs]
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ConfigError(f"{path} has run {twice[0]} twice: a plan has each once")
+    return Plan(tuple(head["tables"]), tuple(head["overrides"]), runs)
 
 
 def composed(planned: Planned, conf: Path = CONF) -> Run:
@@ -183,7 +201,7 @@ def _planned(line: Mapping[str, Any], place: str) -> Planned:
     if bad or not (hours is None or isinstance(hours, int | float)) or not (on is None or isinstance(on, str)):
         raise ConfigError(f"{place} is no run of a plan: {', '.join(bad) or 'hours, on'} missing or of another kind")
     overrides, cells = (tuple(line[key]) for key in ("overrides", "cells"))
-    if not _NAME.fullmatch(line["name"]) or not all(isinstance(text, str) for text in (*overrides, *cells)):
+    if not is_name(line["name"]) or not cells or not all(isinstance(text, str) for text in (*overrides, *cells)):
         raise ConfigError(f"{place} is no run of a plan: {line['name']!r}")
     if foreign := [override for override in overrides if is_hydra(override) or "=" not in override]:
         raise ConfigError(f"{place}: {foreign[0]} is no override of a run")

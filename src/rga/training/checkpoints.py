@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,23 @@ from torch import Tensor
 from rga.backbones.weights import read_checkpoint
 from rga.errors import ConfigError
 from rga.files import atomic_file
+from rga.runs.identity import VERSION
 
 LAST = "last.ckpt"
+RUN = "rga_run"  # in a checkpoint: the version of the rules for names, and FINGERPRINT/SEED
 
 
 # What a run is resumed from.
 _NEEDED = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
 _ANEW = "Nothing is resumed from it: put a good copy in its place, or remove it, and the run begins anew"
+
+
+def other_run(checkpoint: Mapping[str, Any], run: str) -> str | None:
+    """Which run a checkpoint is of, if that is not `run`; None also where it does not say, or by other rules."""
+    said = checkpoint.get(RUN)
+    if not isinstance(said, list) or len(said) != 2 or said[0] != VERSION or said[1] == run:
+        return None
+    return str(said[1])
 
 
 class DivergedError(RuntimeError):
@@ -64,18 +75,31 @@ class EpochCheckpoint(Checkpoint):
 
     At the end of an epoch only, because everything random in an epoch is a function of the seed and the epoch: a
     resumed run then repeats exactly what the uninterrupted one does.
+
+    Args:
+        folder: where the run is made.
+        minutes: between two saves, at least.
+        run: FINGERPRINT/SEED, which the checkpoint keeps: another run's is not resumed.
     """
 
-    def __init__(self, folder: Path, minutes: float) -> None:
+    def __init__(self, folder: Path, minutes: float, run: str) -> None:
         self.path = folder / LAST
         self.minutes = minutes
+        self.run = run
         self.epoch = 0  # the last one that is saved, counted from 1
         self.saved = time.monotonic()
         self.done = 0  # batches of the epoch
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[RUN] = [VERSION, self.run]
+
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        if (other := other_run(checkpoint, self.run)) is not None:
+            raise ConfigError(f"{self.path} is of run {other}, not of {self.run}. {_ANEW}")
         self.epoch = checkpoint["epoch"] + 1
 
     def kept(self) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 _SRUN = "SLURM_STEP_NUM_TASKS"
+_STEP = (_SRUN, "SLURM_STEP_NUM_NODES", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")  # srun sets all of them
 # What makes a process one of several; without them it is one by itself, still in its SLURM job.
 _ONE_OF_SEVERAL = (
     _TORCHRUN, _SRUN, "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID",
@@ -48,8 +49,8 @@ def engine(environ: Mapping[str, str] = os.environ) -> Engine | None:
     if _TORCHRUN in environ:
         names = ("WORLD_SIZE", "GROUP_WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK")
         found = Engine("torchrun", *(int(environ[name]) for name in names))
-    elif _SRUN in environ:
-        names = (_SRUN, "SLURM_STEP_NUM_NODES", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+    elif all(name in environ for name in _STEP):
+        names = _STEP
         found = Engine("srun", *(int(environ[name]) for name in names))
     else:
         return None

@@ -208,7 +208,8 @@ def _cores() -> int:
 
 
 def _start(job: Job, slot: _Slot) -> _Child:
-    command, started = [*COMMAND, *job.overrides], time.monotonic()
+    # By its name a job tells when configs that changed meanwhile would make another run of it.
+    command, started = [*COMMAND, *job.overrides, f"hydra.job.name={job.run.name}"], time.monotonic()
     job.console.parent.mkdir(parents=True, exist_ok=True)
     expect_no_links_out(job.console.parent)
     if _forks(job):

@@ -16,6 +16,7 @@ from rga.errors import ConfigError, DataError
 from rga.files import expect_no_links_out
 from rga.lightning_internals import install_no_signal_handlers
 from rga.runs import RERUN, RESULT, Run
+from rga.runs.folder import is_name
 from rga.runs.identity import starting_weights, weights_file
 from rga.runs.inputs import Index, Inputs, InputsError
 from rga.runs.kinds import expect_kinds, expect_known
@@ -42,11 +43,14 @@ def run(config: DictConfig) -> Any:
     expect_known(config)
     expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)
+    _expect_asked(this)
+    settled = False
     if (this.folder / RERUN / RESULT).exists() and engine.rank() == 0 and not this.busy:
         with _claimed(this):
             pass  # a process was killed before the repeated run had taken its predecessor's place
+        settled = engine.engine() is None  # of several processes only this one knows
     result = this.result()
-    if result is not None and not plain["rerun"]:
+    if result is not None and (settled or not plain["rerun"]):
         print(f"finished before: {this.folder}{compare_reused(this)}", file=sys.stderr)
     else:
         with stopping(not_begun):
@@ -57,6 +61,22 @@ def run(config: DictConfig) -> Any:
     if objective not in result["metrics"]:
         raise ConfigError(f"objective={objective}: the metrics are {', '.join(result['metrics'])}")
     return result["metrics"][objective]
+
+
+def _expect_asked(this: Run) -> None:
+    """See that a job is the run that its sweep or plan has asked for, which gives it the run's name.
+
+    Raises:
+        ConfigError: the job's command composes to another run.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    asked = str(HydraConfig.get().job.name) if HydraConfig.initialized() else ""
+    if is_name(asked) and asked != this.name:
+        raise ConfigError(
+            f"this would be run {this.name}, and {asked} was to be made: the configs or the sources have changed since "
+            "the sweep or the plan was begun, so nothing is done"
+        )
 
 
 def compare_reused(this: Run) -> str:
@@ -123,7 +143,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     fast = {option: settings.pop(option) for option in ("channels_last", "compile", "tf32")}
     workplace = this.workplace
     monitor = Monitor(config.trainer.log_every_n_steps)
-    checkpoint = EpochCheckpoint(workplace, own["checkpoint_minutes"])
+    checkpoint = EpochCheckpoint(workplace, own["checkpoint_minutes"], this.name)
     state = StateFile(workplace, config.recipe.epochs)
     trainer: pl.Trainer = _made(
         "trainer",

@@ -18,6 +18,7 @@ from rga.runs import FolderBusyError, Run, locked
 from rga.runs.foreign import vetted
 from rga.tables.run_plan import Plan, composed_all
 from rga.training.launcher import Busy, Job, Outcome, run_jobs, slots_for
+from rga.training.signals import stopping
 
 CLAIM = ".claim"
 
@@ -61,7 +62,7 @@ def work(
     Args:
         plan: the runs.
         source: the plan's file, for errors.
-        jobs: how many runs at a time; None: as many as the GPUs there are, on a CPU one.
+        jobs: how many runs at a time; None: as many as the GPUs there are, on a CPU one, of scale=demo several.
         busy: what to do about runs that others make, once nothing else is left.
         conf: the folder of `train.yaml`.
         pause: called between two looks at what others make.
@@ -69,6 +70,11 @@ def work(
     Raises:
         ConfigError: the plan does not fit the configs, or names what they do not.
     """
+    with stopping(lambda: "between two runs; the same command makes what is left of the plan"):
+        return _work(plan, source, jobs, busy, conf, pause)
+
+
+def _work(plan: Plan, source: Path, jobs: int | None, busy: Busy, conf: Path, pause: Callable[[], None]) -> list[str]:
     runs = composed_all(plan, conf)
     for run in runs.values():
         vetted(run.config, (conf,), source)
@@ -83,7 +89,7 @@ def work(
         return [name for name, run in runs.items() if name not in failed and not run.finished]
 
     def ended(outcome: Outcome) -> None:
-        name = _name(outcome.job.run)
+        name = outcome.job.run.name
         claims.release(name)
         if outcome.error is not None:
             failed[name] = f"{labels[name]}: {outcome.error} (see {outcome.job.console})"
@@ -124,10 +130,6 @@ def _free(names: Sequence[str], runs: dict[str, Run]) -> bool:
             claims.release(name)
             return True
     return False
-
-
-def _name(run: Run) -> str:
-    return f"{run.fingerprint}/{run.seed}"
 
 
 def _listed(names: Sequence[str], labels: dict[str, str]) -> str:
