@@ -377,6 +377,7 @@ app.command()(weights_commands.predict)
 app.command()(plan_commands.plan)
 app.command()(plan_commands.work)
 app.command()(plan_commands.status)
+app.command()(plan_commands.measure)
 
 
 @app.command(context_settings=_PASS_ON)

@@ -1,4 +1,4 @@
-"""A whole reproduction: `rga plan`, `rga work` and `rga status`."""
+"""A whole reproduction: `rga plan`, `rga work`, `rga status` and, on a new machine, `rga measure`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -68,6 +68,34 @@ def work(
         say("\n".join(made.summary(_finished(made))))
     if failed:
         say("\n".join([f"{len(failed)} failed; the same command tries them again:", *failed]), err=True)
+        raise typer.Exit(1)
+
+
+def measure(
+    overrides: Annotated[list[str] | None, typer.Argument(help="paths.data=FOLDER, where the data sets are.")] = None,
+    minutes: Annotated[float, typer.Option(help="How long; what is begun is saved.", min=0.1)] = 30.0,
+    out: Annotated[Path, typer.Option(help="The folder of the record; the same one goes on.")] = Path("measured"),
+) -> None:
+    """Measure what this machine's GPU does, as far as the minutes go: checks, benches, then trainings.
+
+    Trainings are Table 7 with the paper's recipe, then Table 1 on the Market-1501 holdout. Without a GPU it is a try of
+    the command with small batches and demo runs.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from rga.measure.session import LINES, RUNS
+    from rga.measure.session import measure as measure_all
+
+    with plain_warnings():
+        rows = measure_all(minutes, out, overrides or [], lambda line: say(line, err=True))
+    table = Table("", "", "s")
+    for row in rows:
+        table.add_row(row.name, row.text, "" if row.seconds is None else f"{row.seconds:.0f}")
+    Console().print(table)
+    say(f"recorded in {out / LINES}, the runs in {out / RUNS} (docs/benchmarks.md: how they are kept)")
+    if failed := [row.name for row in rows if row.failed]:
+        say(f"{len(failed)} failed: {', '.join(failed)}; the same command tries them again", err=True)
         raise typer.Exit(1)
 
 

@@ -11,6 +11,7 @@ from rga.paths import CONF
 from rga.printing import markdown
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, FilledTable, Line, fill, override_key
+from rga.tables.measured import measured_table
 from rga.tables.origin import origin, runs
 from rga.tables.paired import against_baseline
 from rga.tables.recorded import recorded_settings
@@ -21,6 +22,7 @@ from rga.tables.spec import Column, available, load
 BEGIN, END = "<!-- rga report: {} -->", "<!-- end of what rga report writes -->"
 _PLACE = re.compile(rf"{BEGIN.format('(?P<table>.*?)')}\n(?P<rows>.*?){END}", re.DOTALL)
 CURVES = Path("experiments", "results", "curves")
+BENCHMARKS = Path("experiments", "benchmarks")
 
 _HEAD = f"""\
 # Results
@@ -45,6 +47,10 @@ def report(root: Path, conf: Path = CONF) -> list[Path]:
     readme = with_summary((root / "README.md").read_text(encoding="utf-8"), tables)
     curves = {root / CURVES / name: draw(panels, rows) for name, (panels, rows) in images(tables).items()}
     texts = {root / "RESULTS.md": page(tables), root / "README.md": readme, **curves}
+    benchmarks = root / "docs" / "benchmarks.md"
+    if benchmarks.exists():
+        rows = "\n".join(["", *measured_table(root / BENCHMARKS), ""])
+        texts[benchmarks] = _PLACE.sub(lambda place: _between(place, rows), benchmarks.read_text(encoding="utf-8"))
     for path, text in texts.items():
         write_atomically(path, text)
     for path in set((root / CURVES).glob("*.svg")) - texts.keys():
@@ -72,7 +78,12 @@ def with_summary(readme: str, tables: Sequence[FilledTable]) -> str:
     if place is None:
         raise ConfigError(f"the README lacks the lines between which its table goes: {BEGIN.format('NAME')} and {END}")
     rows = summary([filled for filled in tables if filled.table.name == place["table"]])
-    return f"{readme[: place.start('rows')]}{rows}{readme[place.end('rows') :]}"
+    return _PLACE.sub(lambda place: _between(place, rows), readme, count=1)
+
+
+def _between(place: re.Match[str], rows: str) -> str:
+    """The two comments and what stood between them, with `rows` in its stead."""
+    return f"{BEGIN.format(place['table'])}\n{rows}{END}"
 
 
 def summary(tables: Sequence[FilledTable]) -> str:

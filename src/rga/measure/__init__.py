@@ -1,0 +1,1 @@
+"""A first day on a GPU in one command: what is checked, what is timed and what is trained. `rga measure`."""
