@@ -60,15 +60,15 @@ def inspect(network: nn.Module, input_size: tuple[int, int], *, blocks: bool = T
     raise ValueError(_unfit(network, (height, width), first)) from first
 
 
-def forward_flop(network: nn.Module, input_size: Sequence[int]) -> int:
-    """FLOPs of a forward of one image of (H, W) in evaluation mode: 2 per multiply-add of convolutions and products.
+def forward_flop(network: nn.Module, input_size: Sequence[int], channels: int = 3) -> int:
+    """FLOPs of a forward of one image, or one feature map, of (H, W) in evaluation mode.
 
-    Nothing is computed, and the network is left as it is; where it is compiled, its copy is not. The number format does
-    not count: the copy is in single precision.
+    They are 2 per multiply-add of convolutions and products. Nothing is computed, and the network is left as it is;
+    where it is compiled, its copy is not. The number format does not count: the copy is in single precision.
     """
     abstract = copy.deepcopy(network).to("meta", torch.float32).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        abstract(torch.empty(1, 3, *input_size, device="meta"))
+        abstract(torch.empty(1, channels, *input_size, device="meta"))
     return int(counter.get_total_flops())
 
 

@@ -57,7 +57,7 @@ def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_si
     blocks = {}
     for name, stage in stages.items():
         first, second, third = feature_map(network, name, outputs)
-        if _channels_last(network, name, (first, second, third), size):
+        if channels_last(network, name, (first, second, third), size):
             made: nn.Module = ChannelsLast(block(third, (first, second)))
         else:
             made = block(first, (second, third))
@@ -169,10 +169,10 @@ def is_channels_last(network: nn.Module, input_size: tuple[int, int]) -> bool:
         >>> is_channels_last(nn.Conv2d(3, 8, 3, stride=2), (64, 32))
         False
     """
-    return _channels_last(network, "", feature_map(network, "", inspect(network, input_size)), input_size)
+    return channels_last(network, "", feature_map(network, "", inspect(network, input_size)), input_size)
 
 
-def _channels_last(network: nn.Module, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+def channels_last(network: nn.Module, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
     """Whether a feature map is (H, W, C) and not (C, H, W).
 
     Down and across, strides are alike. Where that can be said of both pairs of sides (or of neither), the height is

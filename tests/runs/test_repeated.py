@@ -39,13 +39,15 @@ def test_the_list_is_that_of_the_configs() -> None:
         ("+task.block.reduction=4", "attention.block.reduction=..."),
         ("backbone.trunk.depth=8", "backbone.depth=..."),
         ("backbone.trunk.weights=null", "backbone.weights=..."),
+        ("backbone.trunk.name=resnet18", "backbone.name=..."),
     ],
 )
 def test_the_source_is_named(cache: Path, override: str, source: str) -> None:
     experiment = {"task": "cityscapes", "backbone": "cifar_resnet"}.get(re.sub(r"\W.*", "", override.lstrip("+")))
     experiment = "cityscapes" if "weights" in override else experiment or "cifar_resnet"
+    timm = ["backbone=timm", "backbone.name=resnet50"] if "trunk.name" in override else []
     with pytest.raises(ConfigError, match=re.escape(source)):
-        expect_set_at_source([f"experiment={experiment}", override])
+        expect_set_at_source([f"experiment={experiment}", *timm, override])
 
 
 def test_a_value_of_ones_own_may_be_set(cache: Path, tmp_path: Path) -> None:
@@ -60,6 +62,9 @@ def test_a_network_is_called_what_it_is(cache: Path) -> None:
     with pytest.raises(ConfigError, match="keep its old name"):
         expect_set_at_source(["backbone.trunk.name=resnet18"])
     expect_set_at_source(["backbone.trunk.name=resnet18", "backbone.name=resnet18"])
+    with pytest.raises(ConfigError, match=r"backbone=timm backbone\.name=resnet18"):
+        expect_set_at_source(["backbone.name=resnet18"])
+    expect_set_at_source(["backbone=timm", "backbone.name=resnet18"])
     with pytest.raises(ConfigError, match="keep its old name"):
         fill(load("1"), ["backbone.trunk.name=resnet18"])
     with pytest.raises(ConfigError, match=r"repeats backbone\.depth"):

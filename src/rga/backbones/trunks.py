@@ -1,5 +1,6 @@
 """Networks without pooling and classifier: images (B, 3, H, W) -> the last feature map (B, C, h, w)."""
 
+import difflib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from rga.backbones.mobilenetv2 import torchvision_names
+from rga.backbones.stages import of_timm, pretrained_config
 from rga.backbones.weights import load_weights, read_weights
 from rga.files import names_a_file
 from rga.plugin import output_shapes
@@ -63,7 +65,7 @@ def timm_trunk(name: str, weights: str | Path | bool | None = None, last_stride:
         options: go to `timm.create_model`, such as `drop_path_rate=0.1`; an unknown one is timm's TypeError.
 
     Raises:
-        ValueError: weights that do not fit, or that an option of timm's names.
+        ValueError: no such network, weights that do not fit, or that an option of timm's names.
         RuntimeError: the download failed; the error says what to do by hand.
     """
     if last_stride not in (1, 2):
@@ -74,21 +76,48 @@ def timm_trunk(name: str, weights: str | Path | bool | None = None, last_stride:
         raise ValueError(f"output_stride is 8, 16 or 32, got {options['output_stride']}")
     stride = {"output_stride": 16} if last_stride == 1 else {}
     options = {"num_classes": 0, "global_pool": "", **stride, **options}
-    network = timm.create_model(name, **options)
+    if ":" not in name and not timm.is_model(name):
+        close = ", ".join(difflib.get_close_matches(name, timm.list_models(), 3))
+        raise ValueError(f"timm has no network {name!r}{f'; is it {close}?' if close else ''}")
+    network = _without_pooling(name, options)
     if not weights or names_a_file(weights):
         if weights:
-            head = network.pretrained_cfg.get("classifier") or ()
-            load_weights(network, read_weights(str(weights)), [head] if isinstance(head, str) else head, source=weights)
+            _, made = of_timm(network)
+            head = pretrained_config(made).get("classifier") or ()
+            load_weights(made, read_weights(str(weights)), [head] if isinstance(head, str) else head, source=weights)
         return network
     tagged = name if weights is True else f"{name}.{weights}"
     try:
-        return timm.create_model(tagged, pretrained=True, **options)
+        return _without_pooling(tagged, {**options, "pretrained": True})
     except Exception as error:  # what a failed download raises depends on the versions of timm's dependencies
         config = timm.get_pretrained_cfg(tagged)
         if config is None:
             raise
         source = config.url or f"{config.hf_hub_id} (model.safetensors) on the model hub"
         raise RuntimeError(_by_hand("the weights", source)) from error
+
+
+class Unpooled(nn.Module):
+    """A network of timm whose classifier cannot be without pooling, as InceptionNeXt's: what lies before it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.trunk: Any = network
+        self.trunk.head = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.trunk.forward_features(images)
+        return features
+
+
+def _without_pooling(name: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(name, **options)
+    except AssertionError:
+        if options["global_pool"]:
+            raise
+        pooled = {key: value for key, value in options.items() if key != "global_pool"}
+        return Unpooled(timm.create_model(name, **pooled))
 
 
 def _set_last_stride(trunk: nn.Sequential, name: str, stride: int) -> None:

@@ -1,4 +1,4 @@
-"""What is done with trained weights: `rga test`, `rga extract`, `rga search` and `rga predict`."""
+"""What is done with networks and trained weights: `rga backbone`, `test`, `extract`, `search` and `predict`."""
 
 import json
 from enum import StrEnum
@@ -54,6 +54,20 @@ def predict(
 
     count = predict(run, images, out, device, strength, ids=ids, config_dir=config_dir)
     say(f"{count} {'images of label ids' if ids else 'overlays'} written to {out}")
+
+
+def backbone(
+    name: Annotated[str, typer.Argument(help="A network of timm, such as efficientnet_b0.")],
+    size: Annotated[
+        list[int] | None, typer.Argument(metavar="[HEIGHT WIDTH]", help="Of the images [those it was made for].", min=1)
+    ] = None,
+) -> None:
+    """List the stages of a network of timm: modules, channels, sizes, and what RGA-SC would cost behind each."""
+    from rga.bench.backbone_stages import look, text
+
+    if size is not None and len(size) != 2:
+        raise typer.BadParameter(f"expected HEIGHT WIDTH, such as 256 128, got {' '.join(map(str, size))}")
+    say(text(look(name, size)))
 
 
 def evaluate(

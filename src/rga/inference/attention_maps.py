@@ -4,6 +4,7 @@ A map of h x w values lies over an image as h x w equal tiles, as Grad-CAM's too
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from rga.attention.gate_values import Gates, gates_in
+from rga.backbones.stages import stage_name
 from rga.errors import ConfigError
 from rga.plugin import output_shapes
 from rga.tasks import ReID
@@ -39,7 +41,11 @@ def stages(network: nn.Module, config: DictConfig) -> list[Stage]:
         config: of its run.
     """
     shapes = output_shapes(network, (config.data.size[0], config.data.size[1]))
-    found = [(number, name, shapes[name]) for number, name in enumerate(config.backbone.stages, 1)]
+    found = []
+    for number, stage in enumerate(config.backbone.stages, 1):
+        with suppress(ValueError):  # a network of timm's may have fewer stages than its config counts
+            name = stage_name(network, stage)
+            found.append((number, name, shapes[name]))
     return [Stage(number, name, (shape[1], shape[2])) for number, name, shape in found if shape is not None]
 
 

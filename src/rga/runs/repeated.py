@@ -22,6 +22,7 @@ REPEATED = {
     "data.images": "recipe.images",
     "recipe.augment.size": "data.size",
     "recipe.schedule.epochs": "recipe.epochs",
+    "backbone.trunk.name": "backbone.name",
     "backbone.trunk.weights": "backbone.weights",
     "backbone.trunk.depth": "backbone.depth",
     "backbone.trunk.growth": "backbone.growth",
@@ -44,6 +45,14 @@ def expect_set_at_source(
             f"{line}: the network would keep its old name in every table: choose it by backbone=NAME, or give "
             "backbone.name as well"
         )
+    if "backbone.name" in keys.values() and not any(key.startswith("backbone.trunk") for key in keys.values()):
+        (line,) = (override for override, key in keys.items() if key == "backbone.name")
+        written = composition(overrides, conf=conf, config_dir=config_dir).unresolved
+        if _value(written, "backbone.trunk.name") != "${backbone.name}":
+            raise ConfigError(
+                f"{line}: the network would stay what it is and be called so in every table: of timm's networks that "
+                f"one is chosen by backbone=timm {line}"
+            )
     here = {line: at for line, key in keys.items() if (at := _at(key)) is not None}
     if not here:
         return

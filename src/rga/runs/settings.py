@@ -33,7 +33,9 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     _expect_one_task(config)
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (InterpolationKeyError, MissingMandatoryValue) as error:
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} has no value: give one, {error.full_key}=...") from error
+    except InterpolationKeyError as error:
         raise ConfigError(f"{error.full_key}: {str(error).partition(chr(10))[0]}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error)) from error

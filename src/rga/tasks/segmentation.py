@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from rga.attention import AnySize
+from rga.backbones.stages import stage_name
 from rga.errors import ConfigError, DataError
 from rga.heads import Plain, Segmenter
 from rga.metrics import intersection_over_union
@@ -33,7 +34,7 @@ class Segmentation(Task):
         grid: on which the block computes its weights, see `AnySize`; None: the feature map of the training crop;
             False: the block is used as it is, for those that are no gates and take any size.
         auxiliary: weight of the auxiliary loss; 0: none.
-        auxiliary_stage: the stage behind which the auxiliary head is.
+        auxiliary_stage: the stage behind which the auxiliary head is, by its module's name or the network's own count.
         window, scales, mirror: how test images are looked at, see `Scan`.
         parts: the arguments of every `Task`.
     """
@@ -48,7 +49,7 @@ class Segmentation(Task):
         block: Callable[[int, tuple[int, int]], nn.Module] | None = None,
         grid: Sequence[int] | bool | None = None,
         auxiliary: float = 0.0,
-        auxiliary_stage: str = "layer3",
+        auxiliary_stage: int | str = "layer3",
         window: Sequence[int] = (1024, 2048),
         scales: Sequence[float] = (1.0,),
         mirror: bool = False,
@@ -60,7 +61,7 @@ class Segmentation(Task):
             block = partial(AnySize, block=block, grid=None if grid is True else grid)
         self.block = block
         self.auxiliary = auxiliary
-        self.second = (str(auxiliary_stage), partial(Plain, width=256)) if auxiliary else None
+        self.auxiliary_stage = auxiliary_stage
         self.scan = Scan(window, scales, mirror)
         self.register_buffer("class_weights", None)
         self.segmenter: Segmenter | None = None  # the data say how many classes there are
@@ -100,7 +101,10 @@ class Segmentation(Task):
             colours: of the classes, (K, 3) uint8, to draw with; kept in the checkpoint.
         """
         self.register_buffer("colours", colours)
-        self.segmenter = Segmenter(self.backbone, size, len(colours), self.head, self.block, self.second)
+        second = None
+        if self.auxiliary:
+            second = (stage_name(self.backbone, self.auxiliary_stage), partial(Plain, width=256))
+        self.segmenter = Segmenter(self.backbone, size, len(colours), self.head, self.block, second)
         del self.backbone  # it is the segmenter's now, and has one name
 
     def forward(self, images: Tensor) -> Tensor:
