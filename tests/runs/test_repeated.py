@@ -28,6 +28,7 @@ def test_the_list_is_that_of_the_configs() -> None:
             found |= repeated(yaml.safe_load(path.read_text(encoding="utf-8")), group)
     assert found.pop("data.seed") == "seed"  # may be another one, and is named then
     assert found.pop("data.cache") == "paths.cache"  # acts on nothing
+    assert found.pop("data.root") == "data.table"  # which says where the images are if nothing else does
     assert found == REPEATED
 
 

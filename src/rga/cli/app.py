@@ -298,7 +298,7 @@ def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "al
     from rga.tables.filled import is_hydra
 
     filled = fill(spec, asked, counted=counted)
-    if any(line.startswith(("data.root=", "backbone.weights=")) for line in asked):
+    if any(line.startswith(("data.root=", "data.table=", "backbone.weights=")) for line in asked):
         _compare_with_named(filled)
     if not run:
         return filled, []

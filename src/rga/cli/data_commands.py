@@ -18,12 +18,21 @@ _OPTION = re.compile(r"([a-z_]+)=([^/]*)")  # of the drawing; with a `/` it is a
 @app.command("check")
 def check(
     name: Annotated[str, typer.Argument(help="A choice of conf/data, such as market1501.")],
-    root: Annotated[Path, typer.Argument(help="The folder of the data set.")],
+    root: Annotated[Path, typer.Argument(help="The folder of the data set, or the table that lists it.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OPTION=VALUE ...]", help="Of its reader: table=FILE with the images in ROOT."),
+    ] = None,
 ) -> None:
     """Count a data set's images and classes or identities against the published ones, and read every image."""
     from rga.data import audit
 
-    report = audit.check(name, root)
+    try:
+        report = audit.check(name, root, **dict(word.split("=", 1) for word in words or []))
+    except (TypeError, ValueError) as error:
+        raise typer.BadParameter(
+            f"{' '.join(words or [])}: {error}; expected OPTION=VALUE, such as table=FILE"
+        ) from error
     say(str(report))
     if not report.ok:
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """`rga data check`: what is on disk against what was published."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -78,19 +79,22 @@ class Report:
         return "\n".join(lines)
 
 
-def check(name: str, root: str | Path) -> Report:
+def check(name: str, root: str | Path, **options: str) -> Report:
     """Check a data set: layout, names, counts, and every image by decoding it.
 
     Args:
         name: a choice of conf/data, such as `market1501`.
         root: its folder, as for the reader.
+        options: further ones of its reader, such as a `table`.
 
     Raises:
         DataError: there is no reader of this name.
+        TypeError: it has no such option.
     """
     checker = registry.checker(name)
+    inspect.signature(checker).bind(Path(root), name, **options)
     try:
-        report: Report = checker(Path(root), name)
+        report: Report = checker(Path(root), name, **options)
     except DataError as error:
         return Report(name, Path(root), problems=[str(error)])
     return report
@@ -135,9 +139,12 @@ def people(
         problems: what else is wrong, before what the decoding finds.
         notes: what else there is to say.
     """
-    found = {part: (len(samples), len(identities(samples)), len(cameras(samples))) for part, samples in parts.items()}
+    found = {
+        part: (len(samples), len(identities(samples)), len(cameras(samples)) if split.has_cameras else 0)
+        for part, samples in parts.items()
+    }
     counted, source = rows(folder, found, published)
-    broken = unreadable(sample.path for samples in parts.values() for sample in samples)
+    broken = unreadable(dict.fromkeys(sample.path for samples in parts.values() for sample in samples))
     columns = ("images", "identities", "cameras")
     problems, notes = [*problems, *matches.problems(split), *broken], [*notes, *said_of(split, folder)]
     return Report(name, root, columns, counted, source, problems, notes)

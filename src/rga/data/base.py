@@ -13,6 +13,7 @@ __all__ = [
     "UNKNOWN",
     "ImageSplit",
     "LabelledImages",
+    "Names",
     "Sample",
     "Scene",
     "SceneSplit",
@@ -25,11 +26,25 @@ __all__ = [
 
 
 class Sample(NamedTuple):
-    """One image of one person: identities and cameras are the data set's own numbers."""
+    """One image of one person: identities and cameras are the data set's own numbers, or places in its `Names`."""
 
     path: Path
     identity: int
     camera: int
+
+
+class Names(NamedTuple):
+    """What a data set that has names instead of numbers calls the numbers of its samples.
+
+    Attributes:
+        identities: by their number.
+        cameras: likewise; None: the set does not say which camera took an image. Then each image has a number of its
+            own in the place of a camera's: every other gallery image of a query's identity is a match, and where the
+            query itself is in the gallery, it is left out as an image of the same camera is.
+    """
+
+    identities: list[str]
+    cameras: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class Split:
     `ignored` holds the images that the protocol leaves out, and `others` the files in its folders that are no
     images by their names: they are listed so that they can be counted and named. `train` may be empty, for a test.
     `gallery_draws`, where it is not 0: the ranks are those in galleries of one image of each identity, drawn so often
-    (`rga.metrics.single_gallery_shot`).
+    (`rga.metrics.single_gallery_shot`). `names`: None where identities and cameras are the data set's own numbers.
     """
 
     train: list[Sample]
@@ -48,6 +63,21 @@ class Split:
     ignored: list[Sample] = field(default_factory=list)
     others: list[Path] = field(default_factory=list, kw_only=True)
     gallery_draws: int = field(default=0, kw_only=True)
+    names: Names | None = field(default=None, kw_only=True)
+
+    @property
+    def has_cameras(self) -> bool:
+        return self.names is None or self.names.cameras is not None
+
+    def identity(self, number: int) -> str:
+        """What the data set calls an identity."""
+        return str(number) if self.names is None else self.names.identities[number]
+
+    def camera(self, number: int) -> str:
+        """What the data set calls a camera; nothing where it does not say which took an image."""
+        if self.names is None:
+            return str(number)
+        return "" if self.names.cameras is None else self.names.cameras[number]
 
 
 @dataclass(frozen=True)
@@ -108,6 +138,9 @@ class SceneSplit:
     others: list[Path] = field(default_factory=list)
 
 
+WITHOUT_CAMERAS = "no cameras: every other gallery image of an identity is a match"
+
+
 def identities(samples: Iterable[Sample]) -> list[int]:
     """The different identities, sorted."""
     return sorted({sample.identity for sample in samples})
@@ -119,12 +152,16 @@ def cameras(samples: Iterable[Sample]) -> list[int]:
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """The counts of a split, such as `40 images, 9 identities`; and how many queries counted, where not all did."""
-    words = {what: f"{count:,} {what}" for what, count in counts.items() if what != "counted"}
-    counted = counts.get("counted")
+    """The counts of a split, such as `40 images, 9 identities`; and how many queries counted, where not all did.
+
+    `cameras` of 0: the set does not say which camera took an image, see `Names`.
+    """
+    words = {what: f"{count:,} {what}" for what, count in counts.items() if what not in ("counted", "cameras")}
+    counted, without = counts.get("counted"), counts.get("cameras") == 0
     if counted is not None and counted != counts["images"]:
-        words["images"] += f" ({counted:,} counted, the others have no match in another camera)"
-    return ", ".join(words.values())
+        where = "" if without else " in another camera"
+        words["images"] += f" ({counted:,} counted, the others have no match{where})"
+    return ", ".join([*words.values(), *([WITHOUT_CAMERAS] if without else [])])
 
 
 def shorten(names: list[str], most: int = 5) -> str:

@@ -51,7 +51,10 @@ def read_lines(path: Path) -> list[str]:
         content = path.read_bytes()
         utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if utf16 else "utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"cannot read {path}: line {line} is not UTF-8 ({error.reason})") from error
+    except OSError as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 

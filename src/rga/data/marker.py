@@ -25,8 +25,12 @@ def recorded(root: str | Path) -> dict[str, Any] | None:
 
 
 def is_drawn(folder: Path, root: Path) -> bool:
-    """Whether a folder of a set at `root`, or one between them, has a marker, or one above what it is a link to."""
+    """Whether a folder of a set at `root`, or one between them, has a marker, or one above what it is a link to.
+
+    `root` may be a file that lists the set: then its folder is meant.
+    """
     top = root.expanduser()
+    top = top.parent if top.is_file() else top
     between = [place for place in (folder, *folder.parents) if place.is_relative_to(top)]
     real = folder.resolve()
     linked = [] if real.is_relative_to(top.resolve()) else [real, *real.parents]

@@ -57,10 +57,10 @@ class DataModule(LightningDataModule):
     @property
     def synthetic(self) -> bool:
         """Whether the images are: of this run, or of another one or `rga data demo`, which have marked their folder."""
-        return self.demo is not None or is_drawn(self.folder(), self.root)
+        return self.demo is not None or any(is_drawn(folder, self.root) for folder in self.folders())
 
-    def folder(self) -> Path:
-        """A folder of the set, at or below its root."""
+    def folders(self) -> Iterable[Path]:
+        """Folders of the set, at or below its root: where its images may lie anywhere, those of all images."""
         raise NotImplementedError
 
     def write_demo(self) -> bool:

@@ -99,7 +99,7 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task, con
     else:
         config = _changed(config, overrides, config_dir)
     expect_kinds(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-    chosen = any(word.lstrip("+").startswith(("data=", "data.root=", "scale=")) for word in overrides)
+    chosen = any(word.lstrip("+").startswith(("data=", "data.root=", "data.table=", "scale=")) for word in overrides)
     task = _build(config)
     if not isinstance(task, kind):
         raise ConfigError(f"{what} is of a run of {type(task).__name__}, expected one of {kind.__name__}")

@@ -15,7 +15,7 @@ VERSION = 2  # of the rules below; another one migrates the records (rga.tables.
 # Where things lie, how fast they are read and what draws synthetic data: none of it acts on the result. Of the images
 # that are tested together no statistics are taken. `data.seed` repeats the run's seed; one of its own counts (`_data`).
 _BLIND_DATA = {
-    "root", "workers", "cache", "memory", "seed", "download", "test_batch", "demo_writer",
+    "root", "table", "workers", "cache", "memory", "seed", "download", "test_batch", "demo_writer",
 }  # fmt: skip
 # On which devices (the batch is the global one), how fast, how often something is written or validated, and when to
 # stop: a run that was stopped is not finished. All other options of the Trainer count, those of a quick try among them.
@@ -62,7 +62,7 @@ def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config without what tells where things lie on this machine; its fingerprint is the same."""
     kept = {key: value for key, value in config.items() if key not in ("paths", "logger", "hydra")}
     if isinstance(kept.get("data"), Mapping):
-        kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "cache")}
+        kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "table", "cache")}
     if isinstance(kept.get("backbone"), Mapping):
         kept["backbone"] = _without_folders(kept["backbone"])
     return kept

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _KEYS = re.compile(
-    r"[+]{0,2}(?:paths\.\w+|data\.(?:root|cache)|backbone\.(?:trunk\.)?weights|hydra\.(?:run|sweep)\.dir)"
+    r"[+]{0,2}(?:paths\.\w+|data\.(?:root|table|cache)|backbone\.(?:trunk\.)?weights|hydra\.(?:run|sweep)\.dir)"
 )
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%-]*")  # as it is, for Hydra too
 

@@ -131,11 +131,11 @@ class ImageData(DataModule):
         lines = (f"{part}\tall images\t{images.images.nbytes}\t{_digest(images)}" for part, images in parts.items())
         return Index(tuple(lines), {part: len(images) for part, images in parts.items()})
 
-    def folder(self) -> Path:
+    def folders(self) -> list[Path]:
         """That of the files."""
         if self._folder is None:
             self._folder = self._read().folder
-        return self._folder or self.root
+        return [self._folder or self.root]
 
     def _read(self) -> ImageSplit:
         if self._split is None:

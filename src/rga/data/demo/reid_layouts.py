@@ -1,5 +1,6 @@
-"""Synthetic people (`rga.data.demo.crowd`) in the layouts of Market-1501, DukeMTMC-reID and MSMT17."""
+"""Synthetic people (`rga.data.demo.crowd`) in the layouts of Market-1501, DukeMTMC-reID and MSMT17, and in a table."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from PIL import Image
 from rga.data import marker
 from rga.data.demo.crowd import Crowd
 from rga.data.demo.person import person
-from rga.data.reid import boxes, dukemtmc, market1501, msmt17
+from rga.data.reid import boxes, dukemtmc, market1501, msmt17, table
 
 _VERSION = 1  # raise it when the drawings change
 _QUALITY = 92  # of the JPEG files
+_CAMERAS = ("door", "hall", "stairs", "street", "till", "yard")  # of the table
 _FOLDERS = {"train": boxes.TRAIN, "query": boxes.QUERY}  # the other splits of a check are in the gallery's folder
 
 Counts = dict[str, tuple[int, int, int]]
@@ -159,6 +161,39 @@ def _write_msmt17(version: msmt17.MSMT17, root: str | Path, train: int, test: in
         lists[msmt17.VAL] = [*last]
         for name, lines in lists.items():
             (folder / name).write_text("".join(lines))
+        return seen.counts()
+
+    return marker.write(root, options, draw)
+
+
+def write_reid_table(
+    root: str | Path, *, identities: int = 60, test_identities: int = 40, images: int = 4, seed: int = 0
+) -> Path:
+    """Draw a small set with a table, `table.csv`, of six cameras; as `write_market1501`, without distractors and junk.
+
+    Args:
+        root: the folder that will hold the table and the images.
+        identities, test_identities, images, seed: see `write_market1501`.
+
+    Raises:
+        DataError: something else than demo data lies at `root`.
+    """
+    options = {"version": _VERSION, "set": table.NAME, "identities": identities, "test_identities": test_identities,
+               "images": images, "seed": seed}  # fmt: skip
+    _at_least_one(options)
+
+    def draw(folder: Path) -> Counts:
+        seen = _Seen(dict.fromkeys(table.PARTS))
+        with (folder / table.TABLES[0]).open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file)
+            lines.writerow(["path", "identity", "camera", "split", "frame"])  # the last one is nobody's matter
+            for part, identity, camera, frame, image in Crowd(6, seed).shots(identities, test_identities, images):
+                who, place = f"person {identity}", _CAMERAS[camera - 1]
+                path = Path("images", place, f"{identity:04d}_{frame:03d}.jpg")
+                (folder / path.parent).mkdir(parents=True, exist_ok=True)
+                image.save(folder / path, quality=_QUALITY)
+                lines.writerow([path.as_posix(), who, place, part, frame])
+                seen.add(part, identity, camera)
         return seen.counts()
 
     return marker.write(root, options, draw)

@@ -11,7 +11,13 @@ from rga.data import marker
 from rga.data.base import ImageSplit
 from rga.data.cifar.binary import CIFAR10, CIFAR100, Cifar
 from rga.data.demo import shapes, street
-from rga.data.demo.reid_layouts import write_dukemtmc, write_market1501, write_msmt17_v1, write_msmt17_v2
+from rga.data.demo.reid_layouts import (
+    write_dukemtmc,
+    write_market1501,
+    write_msmt17_v1,
+    write_msmt17_v2,
+    write_reid_table,
+)
 from rga.data.progress import watched
 from rga.data.scenes import cityscapes
 
@@ -23,6 +29,7 @@ __all__ = [
     "write_market1501",
     "write_msmt17_v1",
     "write_msmt17_v2",
+    "write_reid_table",
 ]
 
 _SHAPES_VERSION = 2

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class ReIDData(DataModule):
 
     Args:
         reader: gives a `Split` for a root, such as `rga.data.reid.market1501.read`.
-        root: the data set's folder.
+        root: the data set's folder; None: nobody has said which.
         size: (H, W) of the network's input.
         identities: P, identities in a global batch.
         images: K, images of each.
@@ -45,6 +46,7 @@ class ReIDData(DataModule):
         augment: the augmentation; None: images are resized and normalised.
         cache: the folder for decoded images of a set too large for memory; None: memory, whatever the size.
         memory: bytes of decoded images that every process may hold in memory.
+        table: the file that says who is on the images, for a reader of such (`rga.data.reid.table.read`).
         source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
 
     Attributes:
@@ -55,8 +57,8 @@ class ReIDData(DataModule):
 
     def __init__(
         self,
-        reader: Callable[[Path], Split],
-        root: str | Path,
+        reader: Callable[..., Split],
+        root: str | Path | None,
         size: Sequence[int],
         identities: int = 16,
         images: int = 4,
@@ -65,8 +67,15 @@ class ReIDData(DataModule):
         augment: ReIDAugment | None = None,
         cache: str | Path | None = None,
         memory: int = 2 << 30,
+        table: str | Path | None = None,
         **source: Any,
     ) -> None:
+        if root is None:
+            raise ValueError("which table? data.table=FILE names it, or data.root=FOLDER the folder that it is in")
+        if table is not None:
+            if source.get("demo") is not None:
+                raise ValueError("synthetic data have a table of their own: leave out data.table, or scale=demo")
+            reader = partial(reader, table=table)
         super().__init__(reader, root, **source)
         height, width = size
         self.size = (int(height), int(width))
@@ -124,6 +133,8 @@ class ReIDData(DataModule):
             for part, samples in (("train", split.train), ("query", split.query), ("gallery", split.gallery))
         }
         self.summary["query"]["counted"] = len(split.query) - len(matches.unmatched(split.query, split.gallery))
+        if not split.has_cameras:
+            self.summary["query"]["cameras"] = 0  # see `rga.data.base.in_words`
         for note in matches.notes(split):
             log.info("%s", note)
         if stage in (None, "fit") and self._train is None:
@@ -165,14 +176,17 @@ class ReIDData(DataModule):
         """The images that train, ask or answer; a label is identity and camera."""
         split = self.split()
         parts = (("train", split.train), ("query", split.query), ("gallery", split.gallery))
+        between = " " if split.names is None else "\t"  # which no name has in it
         return Index.of_files(
-            (part, sample.path, f"{sample.identity} {sample.camera}") for part, samples in parts for sample in samples
+            (part, sample.path, f"{split.identity(sample.identity)}{between}{split.camera(sample.camera)}")
+            for part, samples in parts
+            for sample in samples
         )
 
-    def folder(self) -> Path:
-        """That of an image."""
+    def folders(self) -> set[Path]:
+        """Those of the images."""
         split = self.split()
-        return next(sample.path.parent for part in (split.gallery, split.query, split.train) for sample in part)
+        return {sample.path.parent for part in (split.gallery, split.query, split.train) for sample in part}
 
     def split(self) -> Split:
         """What the reader gives, read once; demo data have to be there (`write_demo`)."""

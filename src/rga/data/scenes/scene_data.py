@@ -134,9 +134,9 @@ class SceneData(DataModule):
             (part, scene.image, str(scene.label.stat().st_size)) for part in used for scene in parts[part]
         )
 
-    def folder(self) -> Path:
-        """That of an image."""
-        return next(scene.image.parent for scenes in self._read().parts.values() for scene in scenes)
+    def folders(self) -> set[Path]:
+        """Those of the images."""
+        return {scene.image.parent for scenes in self._read().parts.values() for scene in scenes}
 
     def _whole(self, part: str) -> DataLoader[Any]:
         split = self._read()
