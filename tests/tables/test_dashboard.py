@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+import rga.tables.dashboard
 from rga.tables import fill, load
-from rga.tables.dashboard import report_of, specification, workspace_of
+from rga.tables.dashboard import report_of, send, specification, workspace_of
 from rga.tables.log_table import COLUMNS, rows_of
 from tables.wandb_stub import service
 from training.wandb_file import read
@@ -108,3 +109,20 @@ def test_renewed_not_made_twice(tmp_path: Path) -> None:
     names = {view["displayName"].partition(":")[0] for view in stub.views.values()}
     assert names == {"Table 1", "Table zoo"}
     assert all("rank1" in view["spec"] for view in stub.views.values())
+
+
+def test_a_workspace_is_remembered_when_the_report_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class View:
+        def __init__(self, url: str, works: bool) -> None:
+            self.url, self.works = url, works
+
+        def save(self) -> None:
+            if not self.works:
+                raise ConnectionError("the service is gone")
+
+    monkeypatch.setattr(rga.tables.dashboard, "workspace_of", lambda *_: View("https://wandb.ai/me/rga/w", works=True))
+    monkeypatch.setattr(rga.tables.dashboard, "report_of", lambda *_: View("https://wandb.ai/me/rga/r", works=False))
+    with pytest.raises(ConnectionError):
+        send(fill(load("1")), "me", "rga", tmp_path)
+    kept = json.loads((tmp_path / "dashboards.json").read_text())
+    assert kept == {"me/rga/table 1": {"workspace": "https://wandb.ai/me/rga/w"}}

@@ -47,10 +47,11 @@ def send(filled: FilledTable, entity: str, project: str, runs: Path) -> list[str
         old = reports.Report.from_url(before["report"])
         old.blocks, old.description = report.blocks, report.description
         report = old
-    workspace.save()
-    report.save()
-    known[place] = {"workspace": str(workspace.url), "report": str(report.url)}
-    write_atomically(kept, json.dumps(known, indent=2))
+    known[place] = dict(before)
+    for name, view in (("workspace", workspace), ("report", report)):
+        view.save()
+        known[place][name] = str(view.url)
+        write_atomically(kept, json.dumps(known, indent=2))  # at once: what is saved is renewed if the next one fails
     return list(known[place].values())
 
 
