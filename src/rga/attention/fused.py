@@ -6,28 +6,27 @@ The numbers are those of `RelationAttention`, layer by layer; what differs is wh
   no pass. The halves of a gradient are written where the whole is wanted.
 * The scaled features x * gate, the relations' embedding before its BatchNorm and gradients' sums are not kept or
   written: the backward computes the first two again, and adds the embedding's gradient to that of the product in place.
+* Both gradients of the product x * gate come from one reading of it where the layout allows that.
 
-Names in this file: B images, F features of P nodes, D the width of theta, phi and psi, M that of the relations.
+This file has what concerns the map; what lies between the nodes of one gate and their weights, `fused_branch`.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from rga.attention import moments
+from rga.attention import fused_branch as branch
 from rga.torch_internals import BatchNorm, has_hooks, in_functorch
 
 if TYPE_CHECKING:
-    from rga.attention.rga import RelationAttention, _Gate
+    from rga.attention.rga import _Gate
 
-aten = torch.ops.aten
-_LAYERS = ("embed", "relate", "squeeze", "score")
+_PARAMETERS, _KEPT = len(branch.Parameters._fields), len(branch.Kept._fields)
 
 
 def fits(x: Tensor, block: nn.Module) -> bool:
@@ -82,7 +81,7 @@ def gate(x: Tensor, gate: "_Gate") -> Tensor:
 def _parameters(gates: Sequence["_Gate"]) -> Iterator[Tensor]:
     """Twelve of each gate: of each layer its weight, and its BatchNorm's weight and bias."""
     for gate in gates:
-        for layer in _LAYERS:
+        for layer in branch.LAYERS:
             norm = getattr(gate.attention, f"{layer}_bn")
             yield from (getattr(gate.attention, layer).weight, norm.weight, norm.bias)
 
@@ -95,10 +94,11 @@ class _Fused(torch.autograd.Function):
         y, weight = x, x
         with _no_autocast(x):
             for gate, own in zip(gates, _groups(parameters, _PARAMETERS), strict=True):
-                branch = _forward(_as_nodes(y, gate).to(ctx.dtype), gate.attention, _Parameters(*own).to(ctx.dtype))
-                weight = _as_weight(branch.weight, x, gate)
+                nodes = _as_nodes(y, gate).to(ctx.dtype)
+                found = branch.forward(nodes, gate.attention, branch.Parameters(*own).to(ctx.dtype))
+                weight = _as_weight(found.weight, x, gate)
                 y = y * weight if scale else y
-                kept += branch
+                kept += found
         ctx.save_for_backward(x, *parameters, *kept)
         return y if scale else weight
 
@@ -108,25 +108,54 @@ class _Fused(torch.autograd.Function):
         (gradient,) = gradients
         x, *tensors = ctx.saved_tensors
         count = _PARAMETERS * len(ctx.gates)
-        parameters = [_Parameters(*own).to(ctx.dtype) for own in _groups(tensors[:count], _PARAMETERS)]
-        kept = [_Kept(*own) for own in _groups(tensors[count:], len(_Kept._fields))]
+        parameters = [branch.Parameters(*own).to(ctx.dtype) for own in _groups(tensors[:count], _PARAMETERS)]
+        kept = [branch.Kept(*own) for own in _groups(tensors[count:], _KEPT)]
         found: list[Tensor] = []
         with _no_autocast(x):
             seen = [x]  # by each gate
-            for gate, branch in zip(ctx.gates[:-1], kept[:-1], strict=True):
-                seen.append(seen[-1] * _as_weight(branch.weight, x, gate))
-            for gate, own, branch in reversed(list(zip(ctx.gates, parameters, kept, strict=True))):
-                input = seen.pop()
-                weight = _as_weight(branch.weight, x, gate)
-                of_weight = (gradient * input).sum((2, 3) if gate.per_channel else 1) if ctx.scale else gradient
+            for gate, own in zip(ctx.gates[:-1], kept[:-1], strict=True):
+                seen.append(seen[-1] * _as_weight(own.weight, x, gate))
+            for gate, own, values in reversed(list(zip(ctx.gates, parameters, kept, strict=True))):
+                input, of_weight, total = seen.pop(), gradient, None
+                if ctx.scale:
+                    total, of_weight = _scaled_backward(gradient, input, _as_weight(values.weight, x, gate), gate)
                 nodes = _as_nodes(input, gate).to(ctx.dtype)
-                of_embedded, of_parameters = _backward(of_weight, nodes, gate.attention, own, branch)
-                total = torch.empty_like(x, dtype=ctx.dtype, memory_format=_layout(x))
-                torch.bmm(own.embed.t().expand(len(x), -1, -1), of_embedded, out=_as_nodes(total, gate))
-                total = total.to(x.dtype)
-                gradient = total.addcmul_(gradient, weight) if ctx.scale else total
+                of_embedded, of_parameters = branch.backward(of_weight, nodes, gate.attention, own, values)
+                gradient = _add_product(total, own.embed.t().expand(len(x), -1, -1), of_embedded, input, gate)
                 found = [*of_parameters, *found]
         return gradient, None, None, *found
+
+
+def _scaled_backward(gradient: Tensor, x: Tensor, weight: Tensor, gate: "_Gate") -> tuple[Tensor, Tensor]:
+    """Of the product x * weight: the gradient of x, in x's layout, and that of the weights, (B, C) or (B, H, W).
+
+    Where all that a weight scales lies side by side in memory, in rows, BatchNorm's backward is both in one pass: with
+    fixed statistics, mean 0 and variance 1, of one image that has the rows for channels.
+    """
+    layout = torch.contiguous_format if gate.per_channel else torch.channels_last
+    if not (x.is_contiguous(memory_format=layout) and gradient.is_contiguous(memory_format=layout)):
+        total = torch.empty_like(x, memory_format=_layout(x))
+        torch.mul(gradient, weight, out=total)
+        return total, (gradient * x).sum((2, 3) if gate.per_channel else 1)
+    count = weight.numel()
+    rows = [(tensor if gate.per_channel else tensor.permute(0, 2, 3, 1)).view(1, count, -1) for tensor in (gradient, x)]
+    mean, variance = (make(count, dtype=x.dtype, device=x.device) for make in (torch.zeros, torch.ones))
+    total, of_weight, _ = torch.ops.aten.native_batch_norm_backward(
+        *rows, weight.reshape(count), mean, variance, None, None, False, 0.0, [True, True, False]
+    )
+    if gate.per_channel:
+        return total.view(x.shape), of_weight
+    return total.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2), of_weight
+
+
+def _add_product(total: Tensor | None, embed: Tensor, of_embedded: Tensor, x: Tensor, gate: "_Gate") -> Tensor:
+    """The gradient of a map, `total` or none so far, and that through the embedding of its nodes, (B, C, H, W)."""
+    if total is not None and total.dtype == of_embedded.dtype:
+        _as_nodes(total, gate).baddbmm_(embed, of_embedded)
+        return total
+    product = torch.empty_like(x, dtype=of_embedded.dtype, memory_format=_layout(x))
+    torch.bmm(embed, of_embedded, out=_as_nodes(product, gate))
+    return product.to(x.dtype) if total is None else total.add_(product)
 
 
 def _no_autocast(x: Tensor) -> AbstractContextManager[Any]:
@@ -151,178 +180,3 @@ def _as_weight(weight: Tensor, x: Tensor, gate: "_Gate") -> Tensor:
     """(B, 1, 1, P) -> (B, C, 1, 1) or (B, 1, H, W)."""
     shape = (len(x), gate.channels, 1, 1) if gate.per_channel else (len(x), 1, *gate.size)
     return weight.view(shape).to(x.dtype)
-
-
-class _Parameters(NamedTuple):
-    embed: Tensor
-    embed_weight: Tensor
-    embed_bias: Tensor
-    relate: Tensor
-    relate_weight: Tensor
-    relate_bias: Tensor
-    squeeze: Tensor
-    squeeze_weight: Tensor
-    squeeze_bias: Tensor
-    score: Tensor
-    score_weight: Tensor
-    score_bias: Tensor
-
-    def to(self, dtype: torch.dtype) -> "_Parameters":
-        """With the layers' weights in the type of the products; BatchNorm's stay."""
-        return self._replace(**{layer: getattr(self, layer).to(dtype) for layer in _LAYERS})
-
-
-_PARAMETERS = len(_Parameters._fields)
-
-
-class _Kept(NamedTuple):
-    """What the backward of one gate needs. Means and inverse deviations are BatchNorm's, of the batch."""
-
-    embedded: Tensor  # (B, 3D, 1, P), before its BatchNorm
-    embedded_mean: Tensor
-    embedded_scale: Tensor
-    embedding: Tensor  # (B, 3D, 1, P), theta, phi and psi
-    mixed: Tensor  # (B, 2D, M), [W_row phi, W_col theta]
-    related_mean: Tensor
-    related_scale: Tensor
-    inputs: Tensor  # (B, P, 1 + M), the mean of psi and the embedded relations
-    squeezed: Tensor  # (B, P, h), before its BatchNorm
-    squeezed_mean: Tensor
-    squeezed_scale: Tensor
-    hidden: Tensor  # (B, P, h)
-    scored: Tensor  # (B, P, 1), before its BatchNorm
-    scored_mean: Tensor
-    scored_scale: Tensor
-    weight: Tensor  # (B, 1, 1, P)
-
-
-def _forward(x: Tensor, attention: "RelationAttention", own: _Parameters) -> _Kept:
-    """The weights of nodes (B, F, P), and what their backward needs."""
-    attention.batches += 1
-    batch, width, nodes = len(x), attention.width, attention.nodes
-    embedded = F.conv2d(x.unsqueeze(2), own.embed[:, :, None, None])
-    embedding, *embedded_statistics = _norm(embedded, attention.embed_bn)
-    embedding.relu_()
-    theta, phi, psi = embedding.squeeze(2).split(width, 1)
-    w_row, w_col = own.relate.t().split(nodes)  # (P, M)
-    mixed = x.new_empty(batch, 2 * width, len(own.relate))
-    torch.bmm(phi, w_row.expand(batch, -1, -1), out=mixed[:, :width])
-    torch.bmm(theta, w_col.expand(batch, -1, -1), out=mixed[:, width:])
-    inputs = x.new_empty(batch, nodes, 1 + len(own.relate))
-    torch.mean(psi, 1, out=inputs[:, :, 0])
-    pair = embedding.squeeze(2)[:, : 2 * width]
-    related = inputs[:, :, 1:]
-    if _by_moments(attention):
-        _, *related_statistics = moments.normalise(pair, mixed, attention.relate_bn, related)
-        related.clamp_min_(0)
-    else:
-        normal, *related_statistics = _norm(_image(pair.transpose(1, 2) @ mixed), attention.relate_bn)
-        torch.clamp_min(_nodes(normal), 0, out=related)
-    squeezed = inputs @ own.squeeze.t()
-    hidden, *squeezed_statistics = _norm(_image(squeezed), attention.squeeze_bn)
-    hidden = _nodes(hidden.relu_())
-    scored = hidden @ own.score.t()
-    weight, *scored_statistics = _norm(_image(scored), attention.score_bn)
-    kept = [
-        embedded, *embedded_statistics, embedding,
-        mixed, *related_statistics, inputs,
-        squeezed, *squeezed_statistics, hidden,
-        scored, *scored_statistics, torch.sigmoid(weight),
-    ]  # fmt: skip
-    return _Kept(*kept)
-
-
-def _backward(
-    gradient: Tensor, x: Tensor, attention: "RelationAttention", own: _Parameters, kept: _Kept
-) -> tuple[Tensor, list[Tensor]]:
-    """From the gradient of the weights those of what embeds the nodes, (B, 3D, P), and of the twelve parameters."""
-    batch, width, nodes = len(x), attention.width, attention.nodes
-    gradient = aten.sigmoid_backward(gradient.reshape(kept.weight.shape).to(kept.weight.dtype), kept.weight)
-    gradient, score_weight, score_bias = _norm_backward(
-        gradient, _image(kept.scored), own.score_weight, kept.scored_mean, kept.scored_scale, attention.score_bn
-    )
-    gradient = gradient.reshape(-1, 1)
-    score = gradient.t() @ kept.hidden.flatten(0, 1)
-    gradient = aten.threshold_backward((gradient @ own.score).view_as(kept.hidden), kept.hidden, 0)
-    gradient, squeeze_weight, squeeze_bias = _norm_backward(
-        _image(gradient), _image(kept.squeezed), own.squeeze_weight, kept.squeezed_mean, kept.squeezed_scale,
-        attention.squeeze_bn,
-    )  # fmt: skip
-    gradient = _nodes(gradient).flatten(0, 1)
-    squeeze = gradient.t() @ kept.inputs.flatten(0, 1)
-    gradient = (gradient @ own.squeeze).view_as(kept.inputs)
-
-    total = torch.empty_like(kept.embedding)
-    pair, psi = kept.embedding.squeeze(2).split([2 * width, width], 1)
-    of_pair, of_psi = total.squeeze(2).split([2 * width, width], 1)
-    of_mean = (gradient[:, :, 0] / width).unsqueeze(1).expand_as(psi)
-    aten.threshold_backward.grad_input(of_mean, psi, 0, grad_input=of_psi)
-    gradient, related = gradient[:, :, 1:], kept.inputs[:, :, 1:]
-    statistics = own.relate_weight, kept.related_mean, kept.related_scale
-    if _by_moments(attention):
-        aten.threshold_backward.grad_input(gradient, related, 0, grad_input=gradient)
-        of_mixed, relate_weight, relate_bias = moments.backward(gradient, pair, kept.mixed, *statistics, of_pair)
-    else:
-        gradient = aten.threshold_backward(gradient, related, 0)  # a new one: BatchNorm wants it without gaps
-        related = _image(pair.transpose(1, 2) @ kept.mixed)
-        gradient, relate_weight, relate_bias = _norm_backward(
-            _image(gradient), related, *statistics, attention.relate_bn
-        )
-        of_mixed = pair @ _nodes(gradient)
-        torch.bmm(kept.mixed, gradient.squeeze(2), out=of_pair)
-    (theta, phi), (of_theta, of_phi) = pair.split(width, 1), of_pair.split(width, 1)
-    w_row, w_col = own.relate.split(nodes, 1)  # (M, P)
-    of_phi.baddbmm_(of_mixed[:, :width], w_row.expand(batch, -1, -1))
-    of_theta.baddbmm_(of_mixed[:, width:], w_col.expand(batch, -1, -1))
-    aten.threshold_backward.grad_input(of_pair, pair, 0, grad_input=of_pair)
-    relate = torch.empty_like(own.relate)
-    torch.bmm(  # of both halves, (2, M, B D) x (2, B D, P)
-        of_mixed.unflatten(1, (2, width)).permute(1, 3, 0, 2).flatten(2),
-        torch.stack([phi, theta]).flatten(1, 2),
-        out=relate.unflatten(1, (2, nodes)).transpose(0, 1),
-    )
-
-    gradient, embed_weight, embed_bias = _norm_backward(
-        total, kept.embedded, own.embed_weight, kept.embedded_mean, kept.embedded_scale, attention.embed_bn
-    )
-    embed = aten.convolution_backward(
-        gradient, x.unsqueeze(2), own.embed[:, :, None, None], None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1,
-        [False, True, False],
-    )[1].flatten(1)  # fmt: skip
-    parameters = [
-        embed, embed_weight, embed_bias, relate, relate_weight, relate_bias,
-        squeeze, squeeze_weight, squeeze_bias, score, score_weight, score_bias,
-    ]  # fmt: skip
-    return gradient.squeeze(2), parameters
-
-
-def _by_moments(attention: "RelationAttention") -> bool:
-    """Whether the relations' statistics come from moments: where the relations are much wider than their factors."""
-    return attention.relate.out_features > 16 * attention.width
-
-
-def _image(nodes: Tensor) -> Tensor:
-    """(B, P, channels) -> (B, channels, 1, P), a channels_last view, on which BatchNorm is fast everywhere."""
-    return nodes.transpose(1, 2).unsqueeze(2)
-
-
-def _nodes(image: Tensor) -> Tensor:
-    """The inverse of `_image`."""
-    return image.squeeze(2).transpose(1, 2)
-
-
-def _norm(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, ...]:
-    """Normalised, with the statistics of the batch; the running ones are updated."""
-    momentum = cast("float", norm.momentum)
-    return torch.native_batch_norm(
-        x, norm.weight, norm.bias, norm.running_mean, norm.running_var, True, momentum, norm.eps
-    )
-
-
-def _norm_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, norm: nn.BatchNorm2d
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x, of the weight and of the bias."""
-    return aten.native_batch_norm_backward(
-        gradient, x, weight, None, None, mean, scale, True, norm.eps, [True, True, True]
-    )
