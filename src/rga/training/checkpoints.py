@@ -14,10 +14,7 @@ from torch import Tensor
 
 from rga.backbones.weights import read_checkpoint
 from rga.errors import ConfigError
-from rga.files import atomic_file
-
-LAST = "last.ckpt"
-
+from rga.files import LAST, atomic_file
 
 # What a run is resumed from.
 _NEEDED = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
