@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rga.errors import OutsideError
+from rga.errors import ConfigError, OutsideError
+
+RESULT, LAST = "result.json", "last.ckpt"  # in a run's folder: what is written last, and its weights
 
 _OF_WEIGHTS = re.compile(r"\.(?:pth|pt|ckpt|safetensors|bin|tar)(?:$|[^A-Za-z])", re.IGNORECASE)
 
@@ -17,6 +19,29 @@ def names_a_file(weights: object) -> bool:
     """Whether `weights` names a file, existing or not, and not published weights such as IMAGENET1K_V1."""
     text = str(weights)
     return isinstance(weights, str | Path) and ("/" in text or os.sep in text or _OF_WEIGHTS.search(text) is not None)
+
+
+def weights_path(weights: str | Path) -> Path:
+    """The file that `weights` names, existing or not: itself, or the checkpoint in the folder of a finished run.
+
+    Raises:
+        ConfigError: it is a folder without a finished run and its checkpoint.
+    """
+    path = Path(weights).expanduser()
+    if not path.is_dir():
+        return path
+    if not (path / RESULT).is_file():
+        if (path / LAST).is_file():
+            raise ConfigError(
+                f"the run in {path} is not finished: there is no {RESULT}. The command that started it resumes it; "
+                f"until then its {LAST} can be named"
+            )
+        inside = sorted(str(found.parent) for depth in ("*", "*/*") for found in path.glob(f"{depth}/{RESULT}"))
+        hint = f"; there are runs in it, name one: {', '.join(inside[:3])}" if inside else ""
+        raise ConfigError(f"no finished run in {path}: expected {RESULT} there, and {LAST}{hint}")
+    if not (path / LAST).is_file():
+        raise ConfigError(f"{path} has no {LAST}, so the weights of its run are not here")
+    return path / LAST
 
 
 @contextmanager

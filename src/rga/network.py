@@ -1,21 +1,28 @@
 """From the config groups `backbone` and `attention` to a network with attention behind its stages."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from torch import nn
+from torch import Tensor, nn
 
+from rga.backbones.from_run import start_from, state_of_run
 from rga.backbones.stages import pretrained_config, stage_name
 from rga.errors import ConfigError
-from rga.inspection import inspect
-from rga.plugin import ChannelsFirst, channels_last, feature_map, plug
+from rga.files import LAST, RESULT, names_a_file, weights_path
+from rga.plugin import assemble
+from rga.runs import read_result
+from rga.runs.identity import canonical
 
 
 def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Sequence[int]) -> tuple[nn.Module, int]:
     """Build the trunk (with its weights), then plug the block behind the stages that `attention.after` names.
+
+    Weights that are a run's, its folder or its checkpoint, fill the trunk and the blocks that are the same, see
+    `rga.backbones.from_run.start_from`.
 
     Args:
         backbone: `trunk` and `stages` of conf/backbone; a stage is a module's name, or a number: the trunk's own count.
@@ -31,13 +38,13 @@ def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Seque
     """
     size = (size[0], size[1])
     stages = _stages(attention["after"], backbone["stages"])
+    weights = backbone["trunk"].get("weights")
+    run = _run(weights)
     try:
-        trunk = instantiate(backbone["trunk"])
+        trunk = instantiate(backbone["trunk"], **({"weights": None} if run else {}))
         block = instantiate(attention["block"])
         after = [] if block is None else [stage_name(trunk, stage) for stage in stages]
-        network = plug(trunk, block, after, size)
-        shape = feature_map(network, "", inspect(network, size))
-        last = channels_last(network, "", shape, size)
+        network, channels = assemble(trunk, block, after, size)
     except InstantiationException as error:
         cause = error.__cause__ or error
         raise ConfigError(f"backbone={backbone['name']}: {str(cause) or type(cause).__name__}") from error
@@ -46,9 +53,53 @@ def build(backbone: Mapping[str, Any], attention: Mapping[str, Any], size: Seque
         if pretrained_config(trunk).get("fixed_input_size") and "img_size" not in backbone["trunk"]:
             hint = f". It is made for images of one size: +backbone.trunk.img_size=[{size[0]},{size[1]}] may help"
         raise ConfigError(f"backbone={backbone['name']}: {error}{hint}") from error
-    if last:
-        network = nn.Sequential(OrderedDict(trunk=network, channels_first=ChannelsFirst()))
-    return network, shape[2 if last else 0]
+    if run:
+        try:
+            start_from(network, run.state, weights, run.has_block(attention["block"]))
+        except ValueError as error:
+            raise ConfigError(f"backbone.weights={weights}: {error}") from error
+    return network, channels
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run has trained: the tensors of its network, and its config where it is known."""
+
+    state: dict[str, Tensor]
+    config: Mapping[str, Any] | None
+
+    def has_block(self, block: Mapping[str, Any] | None) -> bool | None:
+        """Whether its block is this one, however the gates began; None where that is not known."""
+        if self.config is None:
+            return None
+        mine, theirs = (
+            None if node is None else canonical({key: node[key] for key in node if key != "zero_init_last"})
+            for node in (block, self.config["attention"].get("block"))
+        )
+        return bool(mine == theirs)
+
+
+def _run(weights: Any) -> _Run | None:
+    """The run that `weights` are of; None where they are a file of another kind, published ones, or none.
+
+    Raises:
+        ConfigError: it is not finished, or its checkpoint is not there or damaged.
+    """
+    if not names_a_file(weights):
+        return None
+    file = weights_path(weights)
+    of_run = Path(weights).expanduser().is_dir()
+    if not of_run and file.suffix != Path(LAST).suffix:
+        return None
+    try:
+        state = state_of_run(file)
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(f"backbone.weights={weights}: {error}") from error
+    result = read_result((file.parent / RESULT).absolute()) if file.name == LAST else None
+    if of_run and (state is None or result is None):
+        raise ConfigError(f"backbone.weights={weights}: its {RESULT} or {LAST} is none that a run of rga has written")
+    config = (result or {}).get("config")
+    return None if state is None else _Run(state, config if isinstance((config or {}).get("attention"), dict) else None)
 
 
 def component(node: Mapping[str, Any], **parts: Any) -> Any:

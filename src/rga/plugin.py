@@ -57,7 +57,7 @@ def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_si
     blocks = {}
     for name, stage in stages.items():
         first, second, third = feature_map(network, name, outputs)
-        if channels_last(network, name, (first, second, third), size):
+        if _channels_last(network, name, (first, second, third), size):
             made: nn.Module = ChannelsLast(block(third, (first, second)))
         else:
             made = block(first, (second, third))
@@ -68,6 +68,23 @@ def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_si
         blocks[name] = made
     put(network, blocks, size)
     return network
+
+
+def assemble(
+    trunk: nn.Module, block: Block | None, after: Iterable[str], input_size: tuple[int, int]
+) -> tuple[nn.Module, int]:
+    """A trunk with blocks, see `plug`, whose feature map has its channels first, and their number.
+
+    Where the trunk's come last, as timm's Swin has them, it is permuted at its end.
+
+    Raises:
+        ValueError: see `plug`; or the trunk does not put out one feature map.
+    """
+    network = plug(trunk, block, after, input_size)
+    shape = feature_map(network, "", inspect(network, input_size))
+    if not _channels_last(network, "", shape, input_size):
+        return network, shape[0]
+    return nn.Sequential(OrderedDict(trunk=network, channels_first=ChannelsFirst())), shape[2]
 
 
 def put(network: nn.Module, blocks: Mapping[str, nn.Module], input_size: tuple[int, int]) -> None:
@@ -169,10 +186,10 @@ def is_channels_last(network: nn.Module, input_size: tuple[int, int]) -> bool:
         >>> is_channels_last(nn.Conv2d(3, 8, 3, stride=2), (64, 32))
         False
     """
-    return channels_last(network, "", feature_map(network, "", inspect(network, input_size)), input_size)
+    return _channels_last(network, "", feature_map(network, "", inspect(network, input_size)), input_size)
 
 
-def channels_last(network: nn.Module, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+def _channels_last(network: nn.Module, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
     """Whether a feature map is (H, W, C) and not (C, H, W).
 
     Down and across, strides are alike. Where that can be said of both pairs of sides (or of neither), the height is

@@ -4,13 +4,21 @@ Source: Huang et al., Densely Connected Convolutional Networks, CVPR 2017, secti
 """
 
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from rga.backbones.weights import load_weights, read_weights
+
 
 def cifar_densenet(
-    depth: int, growth: int = 12, bottleneck: bool = False, compression: float = 1.0, shrink: int = 1
+    depth: int,
+    growth: int = 12,
+    bottleneck: bool = False,
+    compression: float = 1.0,
+    shrink: int = 1,
+    weights: str | Path | None = None,
 ) -> nn.Sequential:
     """Images (B, 3, 32, 32) -> the last feature map (B, C, 8, 8), without pooling and classifier.
 
@@ -27,9 +35,10 @@ def cifar_densenet(
         compression: "C" if below 1, the share of the channels that a transition keeps. With both, B and C, the stem has
             2k channels, else 16.
         shrink: divides the number of layers of each block, of which at least one remains.
+        weights: a file of weights.
 
     Raises:
-        ValueError: no network has this depth, or another argument is out of range.
+        ValueError: no network has this depth, another argument is out of range, or the weights do not fit.
     """
     layers = _layers(depth, bottleneck)
     if growth < 1 or shrink < 1 or not 0 < compression <= 1:
@@ -53,6 +62,8 @@ def cifar_densenet(
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if weights is not None:
+        load_weights(network, read_weights(weights), ignored=(), source=weights)
     return network
 
 

@@ -4,12 +4,15 @@ Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016, sect
 """
 
 from collections import OrderedDict
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rga.backbones.weights import load_weights, read_weights
 
-def cifar_resnet(depth: int, shrink: int = 1) -> nn.Sequential:
+
+def cifar_resnet(depth: int, shrink: int = 1, weights: str | Path | None = None) -> nn.Sequential:
     """Images (B, 3, 32, 32) -> the last feature map (B, 64, 8, 8), without pooling and classifier.
 
     The children are `stem`, a 3x3 convolution to 16 channels, and `stage1`, `stage2`, `stage3` of n basic blocks each
@@ -21,9 +24,10 @@ def cifar_resnet(depth: int, shrink: int = 1) -> nn.Sequential:
     Args:
         depth: 6n + 2, counting the classifier: 20, 56, 110, 218.
         shrink: divides the number of blocks of each stage, of which at least one remains.
+        weights: a file of weights.
 
     Raises:
-        ValueError: no network has this depth, or shrink is below 1.
+        ValueError: no network has this depth, shrink is below 1, or the weights do not fit.
     """
     blocks, rest = divmod(depth - 2, 6)
     if rest or blocks < 1:
@@ -43,6 +47,8 @@ def cifar_resnet(depth: int, shrink: int = 1) -> nn.Sequential:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if weights is not None:
+        load_weights(network, read_weights(weights), ignored=(), source=weights)
     return network
 
 

@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from rga.backbones.weights import fill, read_checkpoint, state_dict_of
-from rga.data.base import shorten
 from rga.errors import ConfigError
+from rga.files import LAST, weights_path
 from rga.interop import load_reference_model
 from rga.network import build, component
 from rga.paths import CONF
@@ -28,7 +28,7 @@ from rga.runs.foreign import vetted
 from rga.runs.kinds import expect_kinds
 from rga.runs.paths_in_overrides import quoted
 from rga.tasks.task import Task
-from rga.training.checkpoints import LAST, other_run
+from rga.training.checkpoints import other_run
 
 _CHANGEABLE = ("data", "task", "trainer", "paths")  # of a finished run; the rest is what its weights are of
 _AUTHORS = ("feat_bn.", "cls.", "backbone.rga_att")  # names that only the authors' model has
@@ -80,10 +80,10 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task, con
             no config names, an override that names nothing.
     """
     if what.is_dir():
-        recorded: dict[str, Any] | None = _finished(what)
-        what = what / LAST
-        if not what.is_file():
-            raise ConfigError(f"{what.parent.absolute()} has no {LAST}, so its weights are not here")
+        recorded = read_result((what / RESULT).absolute())
+        what = weights_path(what)
+        if recorded is None:
+            raise ConfigError(f"{what.with_name(RESULT)} is damaged, or is not of this folder's run")
     else:
         recorded = read_result((what.parent / RESULT).absolute()) if what.name == LAST else None
     config: DictConfig | None = None
@@ -106,20 +106,6 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task, con
     _fill(task, state, config, what, authors)
     own_data = own is not None and own == config.data.name
     return Trained(task.eval(), config, what, epoch, authors, own_data, recorded is not None and not chosen)
-
-
-def _finished(folder: Path) -> dict[str, Any]:
-    result = read_result((folder / RESULT).absolute())
-    if result is not None:
-        return result
-    if (folder / LAST).is_file():
-        raise ConfigError(
-            f"the run in {folder.absolute()} is not finished: there is no {RESULT}. The command that started it goes "
-            f"on with it; until then its {LAST} can be named, with the overrides of that command"
-        )
-    inside = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{RESULT}"))
-    hint = f"; there are runs in it, name one: {shorten(inside)}" if inside else ""
-    raise ConfigError(f"no finished run in {folder.absolute()}: expected {RESULT} there, and {LAST}{hint}")
 
 
 def _read(file: Path, recorded: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], int | None]:

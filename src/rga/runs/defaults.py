@@ -33,8 +33,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "SelfCalibrated": {"pooling": 4},
     "SimAM": {"regularization": 1e-4},
     # backbones
-    "cifar_densenet": {"growth": 12, "bottleneck": False, "compression": 1.0, "shrink": 1},
-    "cifar_resnet": {"shrink": 1},
+    "cifar_densenet": {"growth": 12, "bottleneck": False, "compression": 1.0, "shrink": 1, "weights": None},
+    "cifar_resnet": {"shrink": 1, "weights": None},
     "timm_trunk": {"weights": None, "last_stride": 2},
     "torchvision_trunk": {"weights": None, "last_stride": 2, "output_stride": 32},
     # data

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from rga.files import expect_no_links_out, write_atomically
+from rga.files import RESULT, expect_no_links_out, write_atomically
 from rga.printing import is_plain
 from rga.runs.identity import VERSION, fingerprint
 from rga.runs.queries import check_queries
 
-RESULT = "result.json"
 RERUN = "rerun"
 LOCK = ".lock"
 _ATTEMPTS = 3

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -43,8 +44,8 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     Raises:
         ConfigError: BatchNorm's statistics are of each process, and the config does not say of how many.
     """
-    canonical = json.dumps(_canonical(_acting(config)), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    text = json.dumps(canonical(_acting(config)), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def determines_result(key: str) -> bool:
@@ -81,8 +82,18 @@ def public_name(target: str) -> str:
 
 
 def weights_file(weights: Any) -> str | None:
-    """The name of the file that `weights` is; None for published weights such as IMAGENET1K_V1, and for none."""
-    return PurePath(weights).name if names_a_file(weights) else None
+    """The name of the file that `weights` is; None for published weights such as IMAGENET1K_V1, and for none.
+
+    The folder of a run is named FINGERPRINT/SEED, wherever it lies.
+
+    >>> weights_file("/data/resnet50.pth"), weights_file("runs/0123456789ab/0"), weights_file("IMAGENET1K_V1")
+    ('resnet50.pth', '0123456789ab/0', None)
+    """
+    if not names_a_file(weights):
+        return None
+    path = PurePath(weights)
+    of_run = re.fullmatch(r"[0-9a-f]{12}/\d+", "/".join(path.parts[-2:]))
+    return of_run[0] if of_run else path.name
 
 
 def starting_weights(config: Mapping[str, Any]) -> Any:
@@ -170,19 +181,19 @@ def _without_folders(node: Any) -> Any:
     }
 
 
-def _canonical(value: Any) -> Any:
+def canonical(value: Any) -> Any:
     """Make what is equal equal text: 1.0 is 1, a tuple is a list, a default is absent, and so is what is not there."""
     if isinstance(value, Mapping):
         target = value.get("_target_")
-        kept = {str(key): _canonical(item) for key, item in value.items() if key not in _HYDRA_KEYS}
+        kept = {str(key): canonical(item) for key, item in value.items() if key not in _HYDRA_KEYS}
         if not isinstance(target, str):
             return {key: item for key, item in kept.items() if item is not None}
         name = public_name(target)
         defaults = DEFAULTS.get(name, {})
-        own = {key: item for key, item in kept.items() if key not in defaults or _canonical(defaults[key]) != item}
+        own = {key: item for key, item in kept.items() if key not in defaults or canonical(defaults[key]) != item}
         return {"": name, **own}
     if isinstance(value, list | tuple):
-        return [_canonical(item) for item in value]
+        return [canonical(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rga.errors import ConfigError
-from rga.files import write_atomically
+from rga.files import weights_path, write_atomically
 from rga.runs import sources
 from rga.runs.folder import RESULT
 from rga.runs.identity import starting_weights, weights_file
@@ -82,12 +82,13 @@ class Inputs:
 
         Raises:
             FileNotFoundError: there is no such file of weights.
+            ConfigError: they are of a run that is not finished.
         """
         weights, own = starting_weights(config), sources.digests(config)
         name = weights_file(weights)
         if name is None:
             return cls(data, None, own)
-        with Path(str(weights)).expanduser().open("rb") as file:
+        with weights_path(weights).open("rb") as file:
             return cls(data, (name, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"), own)
 
     def summary(self) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
+
+from rga.runs.identity import weights_file
 
 _GATES = {True: "begin at 1/2", False: "begin at random, as the authors'"}
 _SYNTHETIC = " (synthetic)"  # in the layout of that data set
@@ -36,7 +37,7 @@ class Setting:
             epochs=recipe.get("epochs"),
             steps=recipe.get("steps"),
             size=" x ".join(map(str, size)) if isinstance(size, Sequence) else None,
-            weights=PurePath(weights).name if isinstance(weights, str) else None,
+            weights=(weights_file(weights) or weights) if isinstance(weights, str) else None,
             gates=None if begins is None else _GATES[bool(begins)],
         )
 

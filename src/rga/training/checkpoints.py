@@ -15,10 +15,9 @@ from torch import Tensor
 
 from rga.backbones.weights import read_checkpoint
 from rga.errors import ConfigError
-from rga.files import atomic_file
+from rga.files import LAST, atomic_file
 from rga.runs.identity import VERSION
 
-LAST = "last.ckpt"
 RUN = "rga_run"  # in a checkpoint: the version of the rules for names, and FINGERPRINT/SEED
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rga.errors import ConfigError, DataError
-from rga.files import expect_no_links_out
+from rga.files import expect_no_links_out, weights_path
 from rga.lightning_internals import install_no_signal_handlers
 from rga.runs import RERUN, RESULT, Run
 from rga.runs.folder import is_name
@@ -94,11 +94,18 @@ def compare_reused(this: Run) -> str:
             index = _index(json.dumps({key: value for key, value in data.items() if key != "seed"}))
         else:
             gone.append(f"its data: nothing is at {data['root']}")
-    if weights_file(weights) is not None and not Path(str(weights)).expanduser().exists():
+    if weights_file(weights) is not None and not _is_there(weights):
         gone.append(f"its weights: nothing is at {weights}")
         weights = None
     Inputs.of({**this.config, "backbone": {"weights": weights}}, index).check(this.folder)
     return f" (not compared with {'; nor with '.join(gone)})" if gone else ""
+
+
+def _is_there(weights: Any) -> bool:
+    try:
+        return weights_path(weights).exists()
+    except ConfigError:  # a run's folder from which the weights are gone
+        return False
 
 
 @lru_cache(maxsize=4)  # the finished runs of a sweep are of few data sets
@@ -342,7 +349,7 @@ def _inputs(this: Run, index: Index) -> Inputs:
     try:
         return Inputs.of(this.config, index)
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no file of weights at {error.filename}") from error
+        raise ConfigError(f"there is no file of weights, and no run, at {error.filename}") from error
 
 
 def _trainer_settings(config: DictConfig) -> dict[str, Any]:
