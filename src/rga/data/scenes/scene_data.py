@@ -44,8 +44,7 @@ class SceneData(DataModule):
         mirror: probability of the mirror image.
         test: the splits to test on, in this order.
         class_weights: in the training loss, in the order of the labels; None: all classes count alike.
-        workers: processes that decode images, and cut windows out of them.
-        source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
+        source: `demo`, `demo_writer`, `seed`, `name` and `workers`, see `DataModule`. Workers also cut the windows.
 
     Attributes:
         num_classes: classes that count (after `setup`).
@@ -65,7 +64,6 @@ class SceneData(DataModule):
         mirror: float = 0.5,
         test: Sequence[str] = ("val", "train"),
         class_weights: Sequence[float] | None = None,
-        workers: int = 2,
         **source: Any,
     ) -> None:
         super().__init__(reader, root, **source)
@@ -75,7 +73,7 @@ class SceneData(DataModule):
             raise ValueError("there is nothing to test on: data.test names at least one split")
         self.windows = Windows(size, scales, mirror)
         self.size, self.normalize = self.windows.size, Normalize()
-        self.batch, self.steps, self.test, self.workers = batch, steps, list(test), workers
+        self.batch, self.steps, self.test = batch, steps, list(test)
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise ValueError(f"class_weights are positive, got {list(class_weights)}")
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
@@ -111,7 +109,9 @@ class SceneData(DataModule):
         split = self._read()
         images = TrainScenes(split.parts["train"], split, self.windows, self.seed, self.batch)
         stream = Stream(len(images), self.batch, self.steps, self.seed, *self.process())
-        return DataLoader(images, batch_size=None, sampler=stream, num_workers=self.workers, **self.loader_options())
+        count = self.decoders()
+        options = {**self.loader_options(), "num_workers": count, "persistent_workers": count > 0}
+        return DataLoader(images, batch_size=None, sampler=stream, **options)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The split val: this process's share."""
@@ -142,7 +142,7 @@ class SceneData(DataModule):
         split = self._read()
         scenes = WholeScenes(split.parts[part], split)
         share = Share(len(scenes), *self.process())
-        return DataLoader(scenes, batch_size=1, sampler=share, num_workers=self.workers, **self.loader_options())
+        return DataLoader(scenes, batch_size=1, sampler=share, num_workers=self.decoders(), **self.loader_options())
 
     def _read(self) -> SceneSplit:
         if self._split is None:
