@@ -128,16 +128,16 @@ def test_the_value_of_a_job_is_the_objective(conf: Path) -> None:
 
 
 def test_cores_are_shared(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rga.training.launcher, "_cores", lambda: 8)
+    monkeypatch.setattr(rga.training.launcher, "cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     jobs = [job(conf, f"attention={name}") for name in ("none", "rga_s", "rga_c")]
     assert slots_for("auto", jobs) == [{}]
-    assert slots_for(2, jobs) == 2 * [{"OMP_NUM_THREADS": "4"}]
-    assert slots_for(20, jobs) == 3 * [{"OMP_NUM_THREADS": "2"}]
+    assert slots_for(2, jobs) == 2 * [{"RGA_CORES": "4", "OMP_NUM_THREADS": "4"}]
+    assert slots_for(20, jobs) == 3 * [{"RGA_CORES": "2", "OMP_NUM_THREADS": "2"}]
     demo = [job(conf, f"attention={name}", "scale=demo") for name in ("none", "rga_s", "rga_c")]
-    assert slots_for("auto", demo) == 3 * [{"OMP_NUM_THREADS": "2"}]
+    assert slots_for("auto", demo) == 3 * [{"RGA_CORES": "2", "OMP_NUM_THREADS": "2"}]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert slots_for(2, jobs) == [{}, {}]
+    assert slots_for(2, jobs) == 2 * [{"RGA_CORES": "4"}]
     with pytest.raises(ValueError, match=r"jobs=0"):
         slots_for(0, jobs)
 
@@ -159,10 +159,20 @@ def test_gpus_are_dealt_out(
     conf: Path, monkeypatch: pytest.MonkeyPatch, devices: str, jobs: Any, expected: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c")
+    monkeypatch.setattr(rga.training.launcher, "_shares", lambda count, processes: {})
     todo = [job(conf, "trainer.accelerator=auto", f"trainer.devices={devices}", f"seed={seed}") for seed in range(5)]
     assert slots_for(jobs, todo) == [{"CUDA_VISIBLE_DEVICES": gpus} for gpus in expected]
     on_cpu = [job(conf, f"trainer.devices={devices}")]
     assert slots_for("auto", on_cpu) == [{}]
+
+
+def test_jobs_on_gpus_share_the_cores(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c,d")
+    monkeypatch.setattr(rga.training.launcher, "cores", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    todo = [job(conf, "trainer.accelerator=auto", "trainer.devices=2", f"seed={seed}") for seed in range(3)]
+    share = {"RGA_CORES": "8", "OMP_NUM_THREADS": "4"}  # of a job; of each of its two processes
+    assert slots_for("auto", todo) == [{"CUDA_VISIBLE_DEVICES": gpus, **share} for gpus in ("a,b", "c,d")]
 
 
 def test_a_machine_without_gpus(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

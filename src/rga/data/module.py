@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
+from rga.cores import cores
 from rga.data.listing import left_out
 from rga.data.marker import is_drawn
 from rga.data.sampler import expect_shares, generator
@@ -16,6 +17,8 @@ from rga.errors import ConfigError
 from rga.runs.inputs import Index
 
 log = logging.getLogger("rga")
+
+_MOST_WORKERS = 16  # of one loader: some more than an H100 needs for Cityscapes
 
 
 class DataModule(LightningDataModule):
@@ -28,6 +31,8 @@ class DataModule(LightningDataModule):
         demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
         seed: of all that is drawn: batches, augmentation.
         name: the data set's, for the header of a table.
+        workers: processes that decode images for a loader; None: as many as the cores that this process has, at most
+            16.
 
     Attributes:
         num_classes: what a classifier tells apart (after `setup`).
@@ -45,12 +50,13 @@ class DataModule(LightningDataModule):
         demo_writer: Callable[..., Any] | None = None,
         seed: int = 0,
         name: str = "",
+        workers: int | None = None,
     ) -> None:
         super().__init__()
         if demo is not None and demo_writer is None:
             raise ValueError(f"there are no demo data for {name or reader}: data.demo needs a data.demo_writer")
         self.reader, self.root, self.name, self.seed = reader, Path(root), name, seed
-        self.demo, self.demo_writer = demo, demo_writer
+        self.demo, self.demo_writer, self.workers = demo, demo_writer, workers
         self.summary: dict[str, Any] = {}
         self.num_classes = 0
 
@@ -97,6 +103,13 @@ class DataModule(LightningDataModule):
     def process(self) -> tuple[int, int]:
         """The rank of this process, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def decoders(self) -> int:
+        """How many processes decode images for a loader of this process."""
+        if self.workers is not None:
+            return self.workers
+        here = self.trainer.num_devices if self.trainer else 1  # processes of this machine
+        return max(1, min(_MOST_WORKERS, cores() // here))
 
     def loader_options(self) -> dict[str, Any]:
         """Of every DataLoader."""

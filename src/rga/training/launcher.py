@@ -20,6 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from rga.cores import VARIABLE as CORES
+from rga.cores import cores
 from rga.files import expect_no_links_out
 from rga.printing import printable
 from rga.runs import Run
@@ -163,7 +165,7 @@ def slots_for(jobs: int | Literal["auto"], pending: Sequence[Job]) -> list[dict[
     """Divide the machine: the environment of each of the processes that run at the same time.
 
     On GPUs a job gets as many as its `trainer.devices` says, one if that is `auto`; by default as many jobs run as the
-    GPUs suffice for. On a CPU one runs, or four of scale=demo, and several share the cores.
+    GPUs suffice for. On a CPU one runs, or four of scale=demo. Several share the cores.
     """
     if jobs != "auto" and (not isinstance(jobs, int) or jobs < 1):
         raise ValueError(f"hydra.launcher.jobs={jobs}: expected auto or a number above 0")
@@ -174,14 +176,21 @@ def slots_for(jobs: int | Literal["auto"], pending: Sequence[Job]) -> list[dict[
         each = max(_devices(trainer.get("devices", "auto"), len(gpus)) for trainer in trainers)
         groups = [gpus[first : first + each] for first in range(0, len(gpus) - each + 1, each)] or [gpus]
         count = min(len(groups) if jobs == "auto" else jobs, len(pending))
-        return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[number % len(groups)])} for number in range(count)]
+        shares = _shares(count, each)
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[number % len(groups)]), **shares} for number in range(count)]
 
-    cores = _cores()
     demo = all((job.run.config.get("scale") or {}).get("name") == "demo" for job in pending)
-    count = min((min(cores, _DEMO_JOBS) if demo else 1) if jobs == "auto" else jobs, len(pending))
-    if count == 1 or "OMP_NUM_THREADS" in os.environ:
-        return [{} for _ in range(count)]
-    return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]
+    count = min((min(cores(), _DEMO_JOBS) if demo else 1) if jobs == "auto" else jobs, len(pending))
+    return [_shares(count, 1) for _ in range(count)]
+
+
+def _shares(count: int, processes: int) -> dict[str, str]:
+    """The environment that divides the cores among `count` jobs at a time, each of so many processes."""
+    if count == 1:
+        return {}
+    share = max(1, cores() // count)
+    threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, share // processes))}
+    return {CORES: str(share), **threads}
 
 
 def visible_gpus() -> list[str]:
@@ -201,10 +210,6 @@ def _devices(devices: Any, available: int) -> int:
     if isinstance(devices, int | str) and str(devices).isdigit():
         return max(1, min(int(devices), available))
     return available
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(job: Job, slot: _Slot) -> _Child:

@@ -15,6 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+import rga.data.module
 from rga.data import SceneData
 from rga.data.demo import writers
 from rga.data.scenes import camvid, cityscapes
@@ -120,6 +121,27 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(root: Path) -> None:
 
 def test_workers_change_nothing(root: Path) -> None:
     assert same(batches(data(root, workers=2), 2), batches(data(root), 2))
+
+
+def test_workers_stay_for_all_epochs(root: Path) -> None:
+    module, expected = data(root, workers=1), data(root)
+    loader, pids = module.train_dataloader(), []
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        assert same([module.on_after_batch_transfer(batch, 0) for batch in loader], batches(expected, epoch))
+        pids.append(loader._iterator._workers[0].pid)
+    assert pids[0] == pids[1]
+
+
+def test_as_many_workers_as_cores(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rga.data.module, "cores", lambda: 12)
+    assert data(root, workers=None).train_dataloader().num_workers == 12
+    shared = data(root, workers=None)
+    shared.trainer = SimpleNamespace(num_devices=4, global_rank=0, world_size=4)  # type: ignore[assignment]
+    assert shared.train_dataloader().num_workers == 3
+    monkeypatch.setattr(rga.data.module, "cores", lambda: 64)
+    assert data(root, workers=None).val_dataloader().num_workers == 16
+    assert data(root, workers=5).test_dataloader()[0].num_workers == 5
 
 
 @pytest.mark.parametrize("world", [2, 4])

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rga.cores import cores
 from rga.data import decoding
 from rga.data.progress import watched
 from rga.errors import DataError
@@ -160,4 +161,4 @@ def _key(paths: Sequence[Path], size: Sequence[int]) -> str:
 
 def threads() -> int:
     """How many threads decode images."""
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(16, cores())

@@ -42,12 +42,11 @@ class ReIDData(DataModule):
         identities: P, identities in a global batch.
         images: K, images of each.
         test_batch: images in a test batch, of each process.
-        workers: processes that decode test images; the training images come from the image store.
         augment: the augmentation; None: images are resized and normalised.
         cache: the folder for decoded images of a set too large for memory; None: memory, whatever the size.
         memory: bytes of decoded images that every process may hold in memory.
         table: the file that says who is on the images, for a reader of such (`rga.data.reid.table.read`).
-        source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
+        source: `demo`, `demo_writer`, `seed`, `name` and `workers` (of the test loader), see `DataModule`.
 
     Attributes:
         num_classes: identities in the training split (after `setup`).
@@ -63,7 +62,6 @@ class ReIDData(DataModule):
         identities: int = 16,
         images: int = 4,
         test_batch: int = 128,
-        workers: int = 2,
         augment: ReIDAugment | None = None,
         cache: str | Path | None = None,
         memory: int = 2 << 30,
@@ -82,7 +80,7 @@ class ReIDData(DataModule):
         if augment is not None and augment.size != self.size:
             raise ValueError(f"the augmentation gives images of {augment.size}, the data module expects {self.size}")
         self.augment = augment or ReIDAugment(self.size, translate=0, flip=0, erase=0)
-        self.identities, self.images, self.test_batch, self.workers = identities, images, test_batch, workers
+        self.identities, self.images, self.test_batch = identities, images, test_batch
         self.cache, self.memory = cache, memory
         self.gallery_draws = 0
         self._split: Split | None = None
@@ -162,7 +160,7 @@ class ReIDData(DataModule):
         split = self.split()
         images = TestImages(split.query, split.gallery, self.size)
         share = Share(len(images), *self.process())
-        return DataLoader(images, self.test_batch, sampler=share, num_workers=self.workers, **self.loader_options())
+        return DataLoader(images, self.test_batch, sampler=share, num_workers=self.decoders(), **self.loader_options())
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Augment, or only normalise what needs no augmentation, on the device."""

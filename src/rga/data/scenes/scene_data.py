@@ -15,6 +15,7 @@ from rga.data.module import DataModule
 from rga.data.reid.augment import Normalize
 from rga.data.sampler import Draw, Share, generator
 from rga.data.scenes import annotated
+from rga.data.scenes.decoded import Decoded
 from rga.data.scenes.stream import Stream
 from rga.data.scenes.windows import Windows
 from rga.errors import DataError
@@ -44,8 +45,8 @@ class SceneData(DataModule):
         mirror: probability of the mirror image.
         test: the splits to test on, in this order.
         class_weights: in the training loss, in the order of the labels; None: all classes count alike.
-        workers: processes that decode images, and cut windows out of them.
-        source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
+        cache: a folder for decoded training images, see `Decoded`; None: they are decoded each time they are seen.
+        source: `demo`, `demo_writer`, `seed`, `name` and `workers`, see `DataModule`. Workers also cut the windows.
 
     Attributes:
         num_classes: classes that count (after `setup`).
@@ -65,7 +66,7 @@ class SceneData(DataModule):
         mirror: float = 0.5,
         test: Sequence[str] = ("val", "train"),
         class_weights: Sequence[float] | None = None,
-        workers: int = 2,
+        cache: str | Path | None = None,
         **source: Any,
     ) -> None:
         super().__init__(reader, root, **source)
@@ -75,7 +76,7 @@ class SceneData(DataModule):
             raise ValueError("there is nothing to test on: data.test names at least one split")
         self.windows = Windows(size, scales, mirror)
         self.size, self.normalize = self.windows.size, Normalize()
-        self.batch, self.steps, self.test, self.workers = batch, steps, list(test), workers
+        self.batch, self.steps, self.test, self.cache = batch, steps, list(test), cache
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise ValueError(f"class_weights are positive, got {list(class_weights)}")
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
@@ -105,13 +106,18 @@ class SceneData(DataModule):
         self.summary = {"name": self.name} | {
             part: {"images": len(scenes), "classes": self.num_classes} for part, scenes in split.parts.items()
         }
+        if stage in (None, "fit") and self.process()[0] == 0:
+            Decoded(self.cache, split.lookup, split.painted).prepare(split.parts["train"])
 
     def train_dataloader(self) -> DataLoader[Any]:
         """One element of the loader is this process's part of a batch, made by one worker."""
         split = self._read()
-        images = TrainScenes(split.parts["train"], split, self.windows, self.seed, self.batch)
+        scenes, decoded = split.parts["train"], Decoded(self.cache, split.lookup, split.painted)
+        images = TrainScenes(scenes, decoded, self.windows, self.seed, self.batch)
         stream = Stream(len(images), self.batch, self.steps, self.seed, *self.process())
-        return DataLoader(images, batch_size=None, sampler=stream, num_workers=self.workers, **self.loader_options())
+        count = self.decoders()
+        options = {**self.loader_options(), "num_workers": count, "persistent_workers": count > 0}
+        return DataLoader(images, batch_size=None, sampler=stream, **options)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The split val: this process's share."""
@@ -142,7 +148,7 @@ class SceneData(DataModule):
         split = self._read()
         scenes = WholeScenes(split.parts[part], split)
         share = Share(len(scenes), *self.process())
-        return DataLoader(scenes, batch_size=1, sampler=share, num_workers=self.workers, **self.loader_options())
+        return DataLoader(scenes, batch_size=1, sampler=share, num_workers=self.decoders(), **self.loader_options())
 
     def _read(self) -> SceneSplit:
         if self._split is None:
@@ -161,9 +167,8 @@ class SceneData(DataModule):
 class TrainScenes(Dataset[dict[str, Tensor]]):
     """Parts of batches: windows of images, cut as was drawn for the global batch."""
 
-    def __init__(self, scenes: list[Scene], split: SceneSplit, windows: Windows, seed: int, batch: int) -> None:
-        self.scenes, self.windows, self.seed, self.batch = scenes, windows, seed, batch
-        self.lookup, self.painted = split.lookup, split.painted
+    def __init__(self, scenes: list[Scene], decoded: Decoded, windows: Windows, seed: int, batch: int) -> None:
+        self.scenes, self.decoded, self.windows, self.seed, self.batch = scenes, decoded, windows, seed, batch
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -172,7 +177,7 @@ class TrainScenes(Dataset[dict[str, Tensor]]):
         """`image` (B, 3, H, W) and `label` (B, H, W), both uint8."""
         whole = self.windows.draw(self.batch, generator(self.seed, draw.epoch, draw.step))
         cuts = [
-            self.windows.cut(*annotated.load(self.scenes[index], self.lookup, self.painted), whole[row])
+            self.windows.cut(*self.decoded.load(self.scenes[index]), whole[row])
             for index, row in zip(draw.indices, draw.rows, strict=True)
         ]
         images, labels = (np.stack(pixels) for pixels in zip(*cuts, strict=True))
