@@ -5,16 +5,21 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rga.cli.app import app
 from rga.data.demo import writers
 from rga.data.marker import MARKER
 from rga.data.reid import holdout
 from rga.errors import DataError
+from rga.inference.evaluation import evaluate
+from rga.inference.trained import load
 from rga.runs.inputs import InputsError
 from rga.training import loop
-from training.command import what_counts
+from training.command import only_result, train, what_counts
 from training.inside import make
 
+SHAPES = ["experiment=image_folder", "scale=demo", "trainer.accelerator=cpu"]
 PARTS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 
 
@@ -29,6 +34,12 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "holdout" / MARKER).unlink()
     (folder / "market" / MARKER).unlink()
     return folder / "holdout"
+
+
+def rga(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def as_table(folder: Path, file: Path) -> Path:
@@ -74,3 +85,49 @@ def test_synthetic_people_in_a_table_are_not_real_ones(tmp_path: Path) -> None:
             f"data.root={root}",
             "data.demo=null",
         )
+
+
+@pytest.mark.slow
+def test_three_classes_in_two_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/own_data.md has it, with fewer images and epochs."""
+    monkeypatch.chdir(tmp_path)
+    rga("data", "demo", "image_folder", "data/shapes", "train=96", "val=30")
+    demo = "data.demo={train: 96, val: 30, seed: 0}"
+    folder = tmp_path / "runs"
+    train(folder, "data.root=data/shapes", demo, "attention=rga_sc", "recipe.epochs=4", small=SHAPES)
+    result = only_result(folder)
+    assert result["metrics"].keys() == {"error"}  # the five best of three are no matter
+    assert result["metrics"]["error"] == pytest.approx(result["curve"][-1]["val/error"])
+    assert result["metrics"]["error"] < 0.5
+    assert result["data"]["train"] == {"images": 96, "classes": 3}
+    assert result["config"]["task"]["smoothing"] == 0.1
+    for where in ("data.memory=1000", "data.workers=2", "data.test_batch=7"):  # how it is read is no other run
+        assert (
+            "finished before"
+            in train(
+                folder, "data.root=data/shapes", demo, "attention=rga_sc", "recipe.epochs=4", where, small=SHAPES
+            ).stderr
+        )
+    (run,) = folder.glob("*/0")
+    assert evaluate(load(run))["metrics"] == pytest.approx(result["metrics"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_where_the_images_are_and_two_processes_make_no_difference(tmp_path: Path) -> None:
+    """In double precision, as rounding grows."""
+    options = [
+        "data.demo={train: 24, val: 7, seed: 0}",
+        "recipe.batch=8",
+        "recipe.epochs=2",
+        "trainer.precision=64-true",
+    ]
+    made = {}
+    for name, more in {"one": [], "disk": ["data.memory=0"], "two": ["trainer=ddp_cpu", "trainer.devices=2"]}.items():
+        train(tmp_path / name, *options, *more, small=SHAPES)
+        made[name] = only_result(tmp_path / name)
+    assert what_counts(made["disk"]) == what_counts(made["one"])
+    assert made["two"]["fingerprint"] == made["one"]["fingerprint"]
+    assert made["two"]["metrics"] == pytest.approx(made["one"]["metrics"], abs=1e-9)
+    assert [e["loss"] for e in made["two"]["curve"]] == pytest.approx(
+        [e["loss"] for e in made["one"]["curve"]], abs=1e-6
+    )

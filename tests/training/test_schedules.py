@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hydra.utils import instantiate
 
 from rga.paths import CONF
 from rga.runs.compose import compose
-from rga.training.schedules import poly, resnet_steps
+from rga.training.schedules import cosine, poly, resnet_steps
 
 REFERENCE = Path(__file__).parents[1] / "fixtures" / "lr_schedule.npz"
 
@@ -39,3 +40,18 @@ def test_within_an_epoch_only_poly_changes() -> None:
     assert resnet_steps(0.99, depth=110, milestones=[81, 122], gamma=0.1) == pytest.approx(0.1)
     factors = [poly(step / 500, epochs=80) for step in (0, 1, 20_000, 39_999)]
     assert factors == pytest.approx([1.0, (1 - 1 / 40_000) ** 0.9, 0.5**0.9, (1 / 40_000) ** 0.9])
+
+
+def test_cosine_is_torchs_after_its_warmup() -> None:
+    """In each step, 10 of an epoch; the rate rises in equal steps before."""
+    factors = [cosine(step / 10, epochs=8, warmup=2, start=0.1) for step in range(80)]
+    np.testing.assert_allclose(factors[:21], np.linspace(0.1, 1, 21))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=60)
+    for factor in factors[20:]:
+        assert factor == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        theirs.step()
+    assert cosine(8.0, epochs=8) == pytest.approx(0)
+    with pytest.raises(ValueError, match="a warm-up of 5 epochs is longer than the training of 5"):
+        cosine(0, epochs=5, warmup=5)

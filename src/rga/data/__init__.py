@@ -5,24 +5,28 @@ module (`rga.data.reid.market1501`) or an object in one (`rga.data.cifar.binary.
 `rga data check`, `check(root, name) -> Report` beside it. Everything after the reader is the same for all data sets of
 a task.
 
-`ImageData`, `ReIDData`, `ReIDAugment` and `SceneData` are imported when they are first asked for, so that reading,
-checking and writing demo data need no torch.
+`FolderData`, `ImageData`, `ReIDData`, `ReIDAugment` and `SceneData` are imported when they are first asked for, so
+that reading, checking and writing demo data need no torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from rga.data.audit import Report, check
-from rga.data.base import ImageSplit, LabelledImages, Sample, Scene, SceneSplit, Split
+from rga.data.base import FileSplit, ImageSplit, LabelledFile, LabelledImages, Sample, Scene, SceneSplit, Split
 
 if TYPE_CHECKING:
     from rga.data.cifar.image_data import ImageData
+    from rga.data.folders.folder_data import FolderData
     from rga.data.reid.augment import ReIDAugment
     from rga.data.reid.reid_data import ReIDData
     from rga.data.scenes.scene_data import SceneData
 
 __all__ = [
+    "FileSplit",
+    "FolderData",
     "ImageData",
     "ImageSplit",
+    "LabelledFile",
     "LabelledImages",
     "ReIDAugment",
     "ReIDData",
@@ -41,6 +45,10 @@ def __getattr__(name: str) -> Any:
         from rga.data.reid.augment import ReIDAugment
 
         return ReIDAugment
+    if name == "FolderData":
+        from rga.data.folders.folder_data import FolderData
+
+        return FolderData
     if name == "ImageData":
         from rga.data.cifar.image_data import ImageData
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 __all__ = [
     "IGNORED",
     "UNKNOWN",
+    "FileSplit",
     "ImageSplit",
+    "LabelledFile",
     "LabelledImages",
     "Names",
     "Sample",
@@ -99,6 +101,26 @@ class ImageSplit:
     test: LabelledImages
     classes: list[str]
     folder: Path | None = None  # None: it is not from files
+
+
+class LabelledFile(NamedTuple):
+    """An image of any size on disk, and the place of its class in the list of them."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """A classification data set of files: its two splits in the order of the paths, and the classes' names by label.
+
+    `others` are files in its folders that are not read.
+    """
+
+    train: list[LabelledFile]
+    val: list[LabelledFile]
+    classes: list[str]
+    others: list[Path] = field(default_factory=list)
 
 
 Colour = tuple[int, int, int]

@@ -112,8 +112,7 @@ def _walk(folder: str, below: str, inside: tuple[str, ...]) -> Iterator[tuple[st
         if is_left_behind(entry.name):
             continue
         if entry.is_dir():
-            hidden = entry.name.startswith(".") or entry.name in _NOT_LOOKED_INTO
-            if hidden or (entry.is_symlink() and os.path.realpath(entry.path) in inside):
+            if is_hidden(entry.name) or (entry.is_symlink() and os.path.realpath(entry.path) in inside):
                 yield f"{name}/", False
             else:
                 yield from _walk(entry.path, f"{name}/", inside)
@@ -125,6 +124,11 @@ def _walk(folder: str, below: str, inside: tuple[str, ...]) -> Iterator[tuple[st
                     "or remove the link if the image is not of the set"
                 )
             yield name, image and entry.is_file()
+
+
+def is_hidden(folder: str) -> bool:
+    """Whether a folder of this name is not looked into: file browsers keep things of their own there."""
+    return folder.startswith(".") or folder in _NOT_LOOKED_INTO
 
 
 def is_left_behind(name: str) -> bool:

@@ -205,16 +205,18 @@ def _changed(config: DictConfig, overrides: Sequence[str], config_dir: Path | No
 def _other_data(config: DictConfig, choices: list[str], config_dir: Path | None) -> DictConfig:
     """The node `data` of other data, in the size that the network is for; what it refers to is the run's."""
     folders = [folder for folder in (CONF, config_dir) if folder]
-    paths = [path for folder in folders for path in (folder / "task").glob("*.yaml")]
-    tasks = {OmegaConf.select(OmegaConf.load(path), "_target_"): path.stem for path in paths}
+    paths = [path for folder in folders for path in sorted((folder / "task").glob("*.yaml"))]
+    tasks: dict[str, list[str]] = {}
+    for path in paths:
+        tasks.setdefault(str(OmegaConf.select(OmegaConf.load(path), "_target_")), []).append(path.stem)
+    files = tasks[config.task._target_]
+    task = config.recipe.get("task") if config.recipe.get("task") in files else files[0]
     same = [] if any(choice.startswith("data=") for choice in choices) else [f"data={config.data.name}"]
     if same and not any((folder / "data" / f"{config.data.name}.yaml").is_file() for folder in folders):
         raise ConfigError(
             f"{' '.join(choices)}: of which data set? The run's own, {config.data.name}, has no config here"
         )
-    fresh = compose([f"task={tasks[config.task._target_]}", *same, *choices], config_dir=config_dir, resolve=False)[
-        "data"
-    ]
+    fresh = compose([f"task={task}", *same, *choices], config_dir=config_dir, resolve=False)["data"]
     if fresh["_target_"] != config.data._target_:
         raise ConfigError(
             f"{' '.join(choices)}: the run needs data of {config.data._target_.rpartition('.')[2]}, these are of "

@@ -38,6 +38,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "timm_trunk": {"weights": None, "last_stride": 2},
     "torchvision_trunk": {"weights": None, "last_stride": 2, "output_stride": 32},
     # data
+    "FolderData": {
+        "resize": 256,
+        "batch": 256,
+        "area": [0.08, 1.0],
+        "aspect": [3 / 4, 4 / 3],
+        "mirror": 0.5,
+        "demo": None,
+        "reader": None,
+    },
     "ImageData": {"batch": 128, "pad": 4, "mirror": 0.5, "demo": None, "reader": None},
     "ReIDAugment": {
         "translate": 0.5,
@@ -63,10 +72,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "PPM": {"bins": [1, 2, 3, 6], "width": 512, "dropout": 0.1},
     "Plain": {"width": 512, "dropout": 0.1},
     # schedules
+    "cosine": {"warmup": 0, "start": 0.0},
     "poly": {"power": 0.9},
     "resnet_steps": {"shrink": 1},
     # tasks
-    "Classification": _TASK,
+    "Classification": {**_TASK, "smoothing": 0.0},
     "ReID": {**_TASK, "smoothing": 0.1, "margin": 0.3, "feature": "after_bn", "flip": False, "rerank": False},
     "Segmentation": {
         **_TASK,

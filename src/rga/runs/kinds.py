@@ -34,11 +34,12 @@ _LEAST = {
     "seed": 0, "data.seed": 0, "data.demo.seed": 0, "task.smoothing": 0, "task.margin": 0, "task.auxiliary": 0,
     "task.attention_lr": 0, "trainer.accumulate_grad_batches": 1, "head.dropout": 0, "scale.shrink": 1,
     "recipe.epochs": 1, "recipe.identities": 1, "recipe.images": 1, "recipe.batch": 1, "recipe.steps": 1,
+    "recipe.schedule.warmup": 0,
     "data.test_batch": 1, "data.workers": 0, "trainer.log_every_n_steps": 1, "trainer.check_val_every_n_epoch": 1,
     "trainer.checkpoint_minutes": 0, "trainer.num_nodes": 1,
 }  # fmt: skip
 _MOST = {"seed": 2**32 - 1, "task.smoothing": 1, "head.dropout": 1}  # seeds are those of numpy's generators
-_PAIRS = {"data.size", "data.scales", "data.augment.size", "task.window"}  # of two numbers
+_PAIRS = {"data.size", "data.scales", "data.area", "data.aspect", "data.augment.size", "task.window"}  # of two numbers
 
 Key = tuple[str, str]  # of a component its name, else where the node is; and the setting's name
 

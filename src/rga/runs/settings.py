@@ -18,7 +18,9 @@ from rga.paths import CONF
 from rga.runs.identity import public_name
 from rga.runs.kinds import expect_kinds
 
-_TASKS = {"ReIDData": "ReID", "SceneData": "Segmentation", "ImageData": "Classification"}
+_TASKS = {
+    "ReIDData": "ReID", "SceneData": "Segmentation", "ImageData": "Classification", "FolderData": "Classification",
+}  # fmt: skip
 _WORDS = {"ReID": "re-identification", "Segmentation": "segmentation", "Classification": "classification"}
 _GROUPS = ("task", "data", "backbone", "attention", "head", "recipe", "trainer", "logger")
 _OWN = ("experiment", "scale")  # layers, not groups of settings
@@ -55,7 +57,7 @@ def _expect_one_task(config: DictConfig) -> None:
             f"data={name} is a data set of {_WORDS[data]}, and the task is {_WORDS[task]}. For the data set: "
             f"{_instead(data, f'data={name}')}. For the task: {_instead(task, '')}"
         )
-    recipe = {file: _WORDS[name] for name, file in _files().items()}.get(str(_raw(written, "recipe", "task")))
+    recipe = _WORDS.get(_files().get(str(_raw(written, "recipe", "task")), ""))
     if recipe not in (None, _WORDS[task]):
         raise ConfigError(
             f"the recipe is one for {recipe}, and the task is {_WORDS[task]}. The recipes of the task: {_recipes(task)}"
@@ -75,26 +77,26 @@ def _raw(node: Any, group: str, key: str) -> Any:
 
 @cache  # asked at every composition
 def _files() -> dict[str, str]:
-    """The file of conf/task by the task's public name."""
+    """The task's public name by its file in conf/task; a task may have several."""
     paths = sorted((CONF / "task").glob("*.yaml"))
-    return {public_name(str(OmegaConf.select(OmegaConf.load(path), "_target_"))): path.stem for path in paths}
+    return {path.stem: public_name(str(OmegaConf.select(OmegaConf.load(path), "_target_"))) for path in paths}
 
 
 def _instead(task: str, rest: str) -> str:
     """The commands that have this task."""
-    wanted = {"override /task": _files()[task]}
-    found = [
-        path.stem
+    wanted = [{"override /task": file} for file, name in _files().items() if name == task]
+    chosen = {
+        path.stem: OmegaConf.to_container(OmegaConf.load(path)).get("defaults") or []  # type: ignore[union-attr]
         for path in sorted((CONF / "experiment").glob("*.yaml"))
-        if wanted in (OmegaConf.to_container(OmegaConf.load(path)).get("defaults") or [])  # type: ignore[union-attr]
-    ]
+    }
+    found = [name for name, defaults in chosen.items() if any(choice in defaults for choice in wanted)]
     return " or ".join(" ".join(["rga train", f"experiment={name}", *([rest] if rest else [])]) for name in found)
 
 
 def _recipes(task: str) -> str:
     paths = sorted((CONF / "recipe").glob("*.yaml"))
     tasks = {path.stem: OmegaConf.select(OmegaConf.load(path), "task") for path in paths}
-    return ", ".join(f"recipe={name}" for name, of in tasks.items() if of == _files()[task])
+    return ", ".join(f"recipe={name}" for name, of in tasks.items() if _files().get(of) == task)
 
 
 @dataclass(frozen=True)

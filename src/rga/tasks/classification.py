@@ -16,13 +16,19 @@ from rga.tasks.task import Task
 class Classification(Task):
     """Global average pooling and a linear classifier behind a backbone, as ResNet and DenseNet have it.
 
-    Training: cross entropy. Test: `error`, the share of images whose most probable class is wrong, and `top5_error`.
-    The test split is also looked at during training (`val/error` in the curve), but nothing is chosen by it: the result
-    is the error after the last epoch.
+    Training: cross entropy. Test: `error`, the share of images whose most probable class is wrong, and `top5_error`,
+    that of those whose five most probable ones are, where there are more than five. The test split is also looked at
+    during training (`val/error` in the curve), but nothing is chosen by it: the result is the error after the last
+    epoch.
+
+    Args:
+        smoothing: label smoothing of the cross entropy.
+        parts: the arguments of every `Task`.
     """
 
-    def __init__(self, **parts: Any) -> None:
+    def __init__(self, *, smoothing: float = 0.0, **parts: Any) -> None:
         super().__init__(**parts)
+        self.smoothing = smoothing
         self.classifier: nn.Linear | None = None  # the data say how many classes there are
 
     def setup(self, stage: str) -> None:
@@ -37,7 +43,7 @@ class Classification(Task):
                 f"the network tells {self.classifier.out_features} classes apart, the data have {self.num_classes}"
             )
         accuracy = partial(MulticlassAccuracy, self.num_classes, average="micro", validate_args=False)
-        self.top1, self.top5 = accuracy(), accuracy(top_k=min(5, self.num_classes))
+        self.top1, self.top5 = accuracy(), accuracy(top_k=5) if self.num_classes > 5 else None
 
     def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
         self.classifier = nn.Linear(self.channels, len(state["classifier.weight"]))
@@ -52,7 +58,8 @@ class Classification(Task):
         logits, labels = self(batch["image"]), batch["label"]
         weight = self._weight(labels)
         error = (logits.detach().argmax(1) != labels).float().mean()
-        return {"loss": weight * F.cross_entropy(logits, labels), "error": weight * error}
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+        return {"loss": weight * loss, "error": weight * error}
 
     def _weight(self, labels: Tensor) -> Tensor | float:
         """Of this process's mean in the mean over processes: in an epoch's last batch some may have an image more."""
@@ -63,8 +70,9 @@ class Classification(Task):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         logits = self(batch["image"])
-        self.top1.update(logits, batch["label"])
-        self.top5.update(logits, batch["label"])
+        for metric in (self.top1, self.top5):
+            if metric is not None:
+                metric.update(logits, batch["label"])
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
@@ -77,6 +85,8 @@ class Classification(Task):
 
     def _report(self, prefix: str) -> None:
         for name, metric in (("error", self.top1), ("top5_error", self.top5)):
+            if metric is None:
+                continue
             wrong = 1 - metric.compute().double()
             self.log(prefix + name, wrong, rank_zero_only=True, logger=not prefix)  # Monitor logs val/
             metric.reset()

@@ -5,7 +5,7 @@ round it down.
 """
 
 from collections.abc import Sequence
-from math import floor
+from math import cos, floor, pi
 
 
 def warmup_steps(epoch: float, *, warmup: int, start: float, milestones: Sequence[int], gamma: float) -> float:
@@ -28,3 +28,15 @@ def resnet_steps(epoch: float, *, depth: int, milestones: Sequence[int], gamma: 
 def poly(epoch: float, *, epochs: int, power: float = 0.9) -> float:
     """(1 - epoch / epochs) ** power, falling in each step, as segmentation has it."""
     return max(0.0, 1 - epoch / epochs) ** power
+
+
+def cosine(epoch: float, *, epochs: int, warmup: int = 0, start: float = 0.0) -> float:
+    """Rise linearly from `start` to 1 over `warmup` epochs, then fall to 0 along half a cosine, in each step.
+
+    Loshchilov and Hutter (ICLR 2017), without restarts; with the warm-up as He et al. (CVPR 2019) have it.
+    """
+    if warmup >= epochs:
+        raise ValueError(f"a warm-up of {warmup} epochs is longer than the training of {epochs}")
+    if epoch < warmup:
+        return start + (1 - start) * epoch / warmup
+    return (1 + cos(pi * min(1.0, (epoch - warmup) / (epochs - warmup)))) / 2

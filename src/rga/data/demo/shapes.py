@@ -5,7 +5,7 @@ pattern comes in every colour: a hundred classes have to be told apart after as 
 and a network sees it with its first layers. Place, size, hue, light, background and noise change from image to image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,34 @@ def draw(count: int, classes: int, key: tuple[int, ...]) -> LabelledImages:
     return LabelledImages(images, labels)
 
 
+def scene(
+    size: tuple[int, int], things: Sequence[tuple[Form, float, Range]], random: Random
+) -> tuple[Pixels, list[Array]]:
+    """Draw an image with forms in it, the later ones in front.
+
+    Args:
+        size: (H, W).
+        things: forms, their radii as shares of the shorter side, and between which degrees their hues are.
+        random: what is not given.
+
+    Returns:
+        The image, (H, W, 3); and how far outside each form every pixel lies, in pixels, (H, W), below 0 inside.
+    """
+    height, width = size
+    across, down = np.arange(width)[None, None, :] + 0.5, np.arange(height)[None, :, None] + 0.5
+    ground = [_colours(random, 1, (0, 360), (0, 0.4), (0.2, 0.6)) for _ in range(2)]
+    canvas = _blend(np.full((1, height, width), np.inf), ground[0], ground)
+    outsides = []
+    for form, share, hue in things:
+        radius = share * min(size)
+        x, y = (random.uniform(1.1 * radius, side - 1.1 * radius) for side in (width, height))
+        outside = radius * form(*np.broadcast_arrays((across - x) / radius, (down - y) / radius))
+        cover = np.clip(0.5 - outside, 0, 1)[:, None]
+        canvas = cover * _colours(random, 1, hue, (0.5, 1), (0.7, 1)) + (1 - cover) * canvas
+        outsides.append(outside[0])
+    return _photograph(canvas, 6, random)[0].transpose(1, 2, 0), outsides
+
+
 def _expect(classes: int) -> int:
     if classes not in (10, 100):
         raise ValueError(f"there are images of 10 and of 100 classes, not of {classes}")
@@ -119,9 +147,16 @@ def _patterns(pattern: Form, colour: int, count: int, random: Random) -> Pixels:
 
 def _image(outside: Array, figure: Array, ground: list[Array], noise: float, random: Random) -> Pixels:
     """A figure on a ground of two colours, which blend downwards; an edge of the figure is one pixel wide."""
+    return _photograph(_blend(outside, figure, ground), noise, random)
+
+
+def _blend(outside: Array, figure: Array, ground: list[Array]) -> Array:
     cover = np.clip(0.5 - outside, 0, 1)[:, None]
-    slope = np.linspace(0, 1, SIDE)[:, None]
-    canvas = cover * figure + (1 - cover) * (slope * ground[0] + (1 - slope) * ground[1])
+    slope = np.linspace(0, 1, outside.shape[1])[:, None]
+    return np.asarray(cover * figure + (1 - cover) * (slope * ground[0] + (1 - slope) * ground[1]))
+
+
+def _photograph(canvas: Array, noise: float, random: Random) -> Pixels:
     canvas = 255 * canvas + random.normal(0, noise, canvas.shape)
     return np.asarray(canvas.clip(0, 255).round(), np.uint8)
 

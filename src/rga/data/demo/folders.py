@@ -1,0 +1,46 @@
+"""Synthetic shapes in the layouts of one's own classes and masks: three forms at any place, of any size."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rga.data import marker
+from rga.data.demo.shapes import SHAPES, scene
+from rga.data.folders import image_folder
+from rga.data.progress import watched
+
+_VERSION = 1  # raise it when the drawings change
+_CLASSES = {"disc": (-60, 60), "square": (60, 180), "triangle": (180, 300)}  # and their hues: a hint, for short runs
+_QUALITY = 92  # of the JPEG files
+
+
+def write_image_folder(root: str | Path, *, train: int = 300, val: int = 150, seed: int = 0) -> Path:
+    """Draw a small set of three classes in folders, unless it is there; the images are of many sizes.
+
+    Args:
+        root: the folder that will hold `train` and `val`.
+        train: images to train on, of all classes together.
+        val: images to test on.
+        seed: of everything drawn.
+
+    Raises:
+        DataError: something else than demo data lies at `root`.
+    """
+    options = {"version": _VERSION, "set": image_folder.NAME, "train": train, "val": val, "seed": seed}
+    if min(train, val) < len(_CLASSES):
+        raise ValueError(f"train and val are at least {len(_CLASSES)}, an image of each class: {options}")
+
+    def draw(folder: Path) -> dict[str, tuple[int, int]]:
+        parts = zip(image_folder.PARTS, (train, val), strict=True)
+        for number, (part, count) in enumerate(parts):
+            for index in watched(range(count), "drawing", count):
+                random = np.random.default_rng([seed, number, index])
+                name, size = [*_CLASSES][index % len(_CLASSES)], random.integers(72, 129, 2).tolist()
+                thing = SHAPES[name], random.uniform(0.25, 0.4), _CLASSES[name]
+                pixels, _ = scene((size[0], size[1]), [thing], random)
+                (folder / part / name).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / part / name / f"{index:05d}.jpg", quality=_QUALITY)
+        return {part: (count, len(_CLASSES)) for part, count in zip(image_folder.PARTS, (train, val), strict=True)}
+
+    return marker.write(root, options, draw)
