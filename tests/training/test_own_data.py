@@ -94,7 +94,7 @@ def test_three_classes_in_two_commands(tmp_path: Path, monkeypatch: pytest.Monke
     rga("data", "demo", "image_folder", "data/shapes", "train=96", "val=30")
     demo = "data.demo={train: 96, val: 30, seed: 0}"
     folder = tmp_path / "runs"
-    train(folder, "data.root=data/shapes", demo, "attention=rga_sc", "recipe.epochs=4", small=SHAPES)
+    train(folder, "data.root=data/shapes", demo, "attention=rga_sc", "recipe.epochs=8", small=SHAPES)
     result = only_result(folder)
     assert result["metrics"].keys() == {"error"}  # the five best of three are no matter
     assert result["metrics"]["error"] == pytest.approx(result["curve"][-1]["val/error"])
@@ -105,7 +105,7 @@ def test_three_classes_in_two_commands(tmp_path: Path, monkeypatch: pytest.Monke
         assert (
             "finished before"
             in train(
-                folder, "data.root=data/shapes", demo, "attention=rga_sc", "recipe.epochs=4", where, small=SHAPES
+                folder, "data.root=data/shapes", demo, "attention=rga_sc", "recipe.epochs=8", where, small=SHAPES
             ).stderr
         )
     (run,) = folder.glob("*/0")

@@ -95,3 +95,14 @@ def test_a_training_batch_is_the_same(tmp_path: Path) -> None:
         for one, two in zip(found[0], other, strict=True):
             assert all(torch.equal(one[key], two[key]) for key in one)
     assert len(list((tmp_path / "cache").glob("scene-*.npy"))) == 1
+
+
+def test_a_damaged_one_is_decoded_anew(scenes: list[Scene], tmp_path: Path) -> None:
+    decoded = Decoded(tmp_path / "cache", LOOKUP)
+    expected = decoded.load(scenes[0])
+    file = decoded.file(scenes[0])
+    whole = file.read_bytes()
+    for content in (b"", whole[:20], whole[:-5]):
+        file.write_bytes(content)
+        assert all(map(np.array_equal, decoded.load(scenes[0]), expected))
+        assert file.read_bytes() == whole

@@ -48,9 +48,8 @@ class FolderData(DataModule):
         batch: images of a batch, over all processes.
         test_batch: images of a test batch, of each process.
         area, aspect, mirror: of the crops, see `ResizedCrops`.
-        workers: processes that decode images.
         memory: bytes of decoded images that may stay on the device, of every process.
-        source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
+        source: `demo`, `demo_writer`, `seed`, `name` and `workers`, see `DataModule`.
 
     Attributes:
         num_classes: folders of the training split (after `setup`).
@@ -69,7 +68,6 @@ class FolderData(DataModule):
         area: Sequence[float] = (0.08, 1.0),
         aspect: Sequence[float] = (3 / 4, 4 / 3),
         mirror: float = 0.5,
-        workers: int = 4,
         memory: int = 2 << 30,
         **source: Any,
     ) -> None:
@@ -80,7 +78,7 @@ class FolderData(DataModule):
         self.size, self.resize = self.crops.size, resize
         if resize < max(self.size):
             raise ValueError(f"test images are cut out of ones with a shorter side of {resize}, into {self.size}")
-        self.batch, self.test_batch, self.workers, self.memory = batch, test_batch, workers, memory
+        self.batch, self.test_batch, self.memory = batch, test_batch, memory
         self.normalize = Normalize()
         self.classes: list[str] = []
         self._split: FileSplit | None = None
@@ -136,7 +134,7 @@ class FolderData(DataModule):
     def loader_options(self) -> dict[str, Any]:
         """Nothing is decoded where the images are on the device, so there is nothing for workers or to be pinned."""
         options = super().loader_options()
-        return options | ({"pin_memory": False} if self._stays() else {"num_workers": self.workers})
+        return options | ({"pin_memory": False} if self._stays() else {"num_workers": self.decoders()})
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Normalise on the device: until there, pixels are bytes."""

@@ -51,7 +51,7 @@ class Decoded:
         file = self.file(scene)
         try:
             rows: Pixels = np.load(file, mmap_mode="r")
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, EOFError):  # or it is damaged
             image, label = annotated.load(scene, self.lookup, self.painted)
             self._write(file, np.concatenate([image.reshape(len(image), -1), label], axis=1))
             return image, label
