@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rga.errors import ConfigError, DataError
 from rga.runs import Run
 from rga.runs.inputs import InputsError
-from rga.training.launcher import Busy, Job, Outcome, run_jobs, slots_for
+from rga.training.launcher import Busy, Job, Outcome, run_jobs
 from rga.training.loop import compare_reused
+from rga.training.shares import alike, slots_for
 
 # The sweep's own settings: a job has no use for them, and would sweep again.
 _NOT_FOR_JOBS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
@@ -67,7 +68,8 @@ class ProcessLauncher(Launcher):
         outcomes = {folder: outcome for folder, job in finished.items() if (outcome := _reused(job))}
         if pending:
             todo = list(pending.values())
-            ended = run_jobs(todo, slots_for(self.jobs, todo), busy=self.busy)
+            groups = alike(todo)
+            ended = [end for jobs in groups for end in run_jobs(jobs, slots_for(self.jobs, jobs), busy=self.busy)]
             outcomes |= {outcome.job.run.folder: outcome for outcome in ended}
         done = len(finished.keys() - outcomes.keys())
         if done:

@@ -15,9 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 
 import rga.training.forkserver
 import rga.training.launcher
+import rga.training.shares
 from rga.runs import FolderBusyError, Run, find_results
 from rga.runs.compose import compose
-from rga.training.launcher import Job, run_jobs, slots_for
+from rga.training.launcher import Job, run_jobs
+from rga.training.shares import alike, slots_for
 
 FAKE = Path(__file__).parents[1] / "tables" / "fake_train.py"
 
@@ -128,7 +130,7 @@ def test_the_value_of_a_job_is_the_objective(conf: Path) -> None:
 
 
 def test_cores_are_shared(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rga.training.launcher, "cores", lambda: 8)
+    monkeypatch.setattr(rga.training.shares, "cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     jobs = [job(conf, f"attention={name}") for name in ("none", "rga_s", "rga_c")]
     assert slots_for("auto", jobs) == [{}]
@@ -159,7 +161,7 @@ def test_gpus_are_dealt_out(
     conf: Path, monkeypatch: pytest.MonkeyPatch, devices: str, jobs: Any, expected: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c")
-    monkeypatch.setattr(rga.training.launcher, "_shares", lambda count, processes: {})
+    monkeypatch.setattr(rga.training.shares, "_shares", lambda count, processes: {})
     todo = [job(conf, "trainer.accelerator=auto", f"trainer.devices={devices}", f"seed={seed}") for seed in range(5)]
     assert slots_for(jobs, todo) == [{"CUDA_VISIBLE_DEVICES": gpus} for gpus in expected]
     on_cpu = [job(conf, f"trainer.devices={devices}")]
@@ -168,11 +170,28 @@ def test_gpus_are_dealt_out(
 
 def test_jobs_on_gpus_share_the_cores(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c,d")
-    monkeypatch.setattr(rga.training.launcher, "cores", lambda: 16)
+    monkeypatch.setattr(rga.training.shares, "cores", lambda: 16)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     todo = [job(conf, "trainer.accelerator=auto", "trainer.devices=2", f"seed={seed}") for seed in range(3)]
     share = {"RGA_CORES": "8", "OMP_NUM_THREADS": "4"}  # of a job; of each of its two processes
     assert slots_for("auto", todo) == [{"CUDA_VISIBLE_DEVICES": gpus, **share} for gpus in ("a,b", "c,d")]
+
+
+def test_a_mixed_sweep_gives_each_job_what_it_asks_for(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c")
+    monkeypatch.setattr(rga.training.shares, "_shares", lambda count, processes: {})
+    one = [job(conf, "trainer.accelerator=auto", "trainer.devices=1", f"seed={seed}") for seed in range(2)]
+    two, on_cpu = job(conf, "trainer.accelerator=auto", "trainer.devices=2"), job(conf)
+    groups = alike([one[0], on_cpu, two, one[1]])
+    assert groups == [[two], one, [on_cpu]]
+    assert [[slot.get("CUDA_VISIBLE_DEVICES") for slot in slots_for("auto", group)] for group in groups] == [
+        ["a,b"],
+        ["a", "b"],
+        [None],
+    ]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert alike([one[0], two]) == [[one[0], two]]
+    assert alike([]) == []
 
 
 def test_a_machine_without_gpus(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
 
-from rga.cores import VARIABLE as CORES
-from rga.cores import cores
 from rga.files import expect_no_links_out
 from rga.printing import printable
 from rga.runs import Run
@@ -32,7 +29,6 @@ from rga.training.signals import stopping
 
 COMMAND = (sys.executable, "-m", "rga", "train")
 CONSOLE = "console.log"  # what a job prints, in its run's folder
-_DEMO_JOBS = 4  # at a time at scale=demo on a CPU: the networks are too small to use several cores well
 _PATIENCE = 5.0  # seconds between asking a process to end and ending it
 _LOOK = 1.0  # seconds between looks at what other processes are busy with
 _BUSY = "another process is making it"
@@ -159,57 +155,6 @@ def run_jobs(
             for place in places:
                 place.server.close()
     return outcomes
-
-
-def slots_for(jobs: int | Literal["auto"], pending: Sequence[Job]) -> list[dict[str, str]]:
-    """Divide the machine: the environment of each of the processes that run at the same time.
-
-    On GPUs a job gets as many as its `trainer.devices` says, one if that is `auto`; by default as many jobs run as the
-    GPUs suffice for. On a CPU one runs, or four of scale=demo. Several share the cores.
-    """
-    if jobs != "auto" and (not isinstance(jobs, int) or jobs < 1):
-        raise ValueError(f"hydra.launcher.jobs={jobs}: expected auto or a number above 0")
-    trainers = [job.run.config.get("trainer") or {} for job in pending]
-    on_cpu = all(trainer.get("accelerator") == "cpu" for trainer in trainers)
-    gpus = [] if on_cpu else visible_gpus()
-    if gpus:
-        each = max(_devices(trainer.get("devices", "auto"), len(gpus)) for trainer in trainers)
-        groups = [gpus[first : first + each] for first in range(0, len(gpus) - each + 1, each)] or [gpus]
-        count = min(len(groups) if jobs == "auto" else jobs, len(pending))
-        shares = _shares(count, each)
-        return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[number % len(groups)]), **shares} for number in range(count)]
-
-    demo = all((job.run.config.get("scale") or {}).get("name") == "demo" for job in pending)
-    count = min((min(cores(), _DEMO_JOBS) if demo else 1) if jobs == "auto" else jobs, len(pending))
-    return [_shares(count, 1) for _ in range(count)]
-
-
-def _shares(count: int, processes: int) -> dict[str, str]:
-    """The environment that divides the cores among `count` jobs at a time, each of so many processes."""
-    if count == 1:
-        return {}
-    share = max(1, cores() // count)
-    threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, share // processes))}
-    return {CORES: str(share), **threads}
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
-    import torch  # late: a sweep that has nothing to do ends before this
-
-    return [str(number) for number in range(torch.cuda.device_count())]
-
-
-def _devices(devices: Any, available: int) -> int:
-    """How many GPUs a job with this `trainer.devices` gets. A list names devices, and -1 means all: all are visible."""
-    if devices in ("auto", None):
-        return 1  # not all: a sweep is faster with a job on each
-    if isinstance(devices, int | str) and str(devices).isdigit():
-        return max(1, min(int(devices), available))
-    return available
 
 
 def _start(job: Job, slot: _Slot) -> _Child:

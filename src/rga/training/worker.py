@@ -17,7 +17,8 @@ from rga.paths import CONF
 from rga.runs import FolderBusyError, Run, locked
 from rga.runs.foreign import vetted
 from rga.tables.run_plan import Plan, composed_all
-from rga.training.launcher import Busy, Job, Outcome, run_jobs, slots_for
+from rga.training.launcher import Busy, Job, Outcome, run_jobs
+from rga.training.shares import alike, slots_for
 from rga.training.signals import stopping
 
 CLAIM = ".claim"
@@ -94,8 +95,8 @@ def _work(plan: Plan, source: Path, jobs: int | None, busy: Busy, conf: Path, pa
         if outcome.error is not None:
             failed[name] = f"{labels[name]}: {outcome.error} (see {outcome.job.console})"
 
-    def claimed() -> Iterator[Job]:
-        for name in todo():
+    def claimed(group: Sequence[Job]) -> Iterator[Job]:
+        for name in [job.run.name for job in group]:
             if not runs[name].finished and claims.take(name, runs[name]):
                 if runs[name].finished:  # in the meantime
                     claims.release(name)
@@ -104,8 +105,8 @@ def _work(plan: Plan, source: Path, jobs: int | None, busy: Busy, conf: Path, pa
 
     try:
         while names := todo():
-            slots = slots_for(jobs or "auto", [Job((), runs[name], name) for name in names])
-            if run_jobs(claimed(), slots, ended=ended):
+            groups = alike([Job((), runs[name], name) for name in names])
+            if any(run_jobs(claimed(group), slots_for(jobs or "auto", group), ended=ended) for group in groups):
                 continue
             others = todo()
             if not others or busy is Busy.skip:
