@@ -131,3 +131,15 @@ def test_where_the_images_are_and_two_processes_make_no_difference(tmp_path: Pat
     assert [e["loss"] for e in made["two"]["curve"]] == pytest.approx(
         [e["loss"] for e in made["one"]["curve"]], abs=1e-6
     )
+
+
+@pytest.mark.slow
+def test_masks_in_two_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rga("data", "demo", "mask_folder", "data/masks", "train=8", "val=2", "size=64")
+    words = ["experiment=mask_folder", "scale=demo", "trainer.accelerator=cpu", "recipe.epochs=2", "recipe.steps=6"]
+    words += ["data.size=[49,49]", "data.demo={train: 8, val: 2, size: 64, seed: 0}", "data.root=data/masks"]
+    train(tmp_path / "runs", "attention=rga_sc", small=words)
+    result = only_result(tmp_path / "runs")
+    assert {"miou", "iou/ground", "iou/disc", "iou/square", "iou/triangle"} == result["metrics"].keys()
+    assert result["data"]["train"] == {"images": 8, "classes": 4}

@@ -149,6 +149,7 @@ class SceneSplit:
         painted: from the colour in a label's file to 0 .. K - 1 or `IGNORED`, where labels may be painted.
         mistake: numbers of another code, and what to say of label files that hold no others.
         others: files in its folders that are not read.
+        meaning: what says how labels are read, where that may differ from set to set: one of a run's inputs.
     """
 
     parts: dict[str, list[Scene]]
@@ -158,6 +159,7 @@ class SceneSplit:
     painted: Mapping[Colour, int] | None = None
     mistake: tuple[frozenset[int], str] | None = None
     others: list[Path] = field(default_factory=list)
+    meaning: str = ""
 
 
 WITHOUT_CAMERAS = "no cameras: every other gallery image of an identity is a match"

@@ -9,6 +9,7 @@ from rga.data import marker
 from rga.data.demo.shapes import SHAPES, scene
 from rga.data.folders import image_folder
 from rga.data.progress import watched
+from rga.data.scenes import mask_folder
 
 _VERSION = 1  # raise it when the drawings change
 _CLASSES = {"disc": (-60, 60), "square": (60, 180), "triangle": (180, 300)}  # and their hues: a hint, for short runs
@@ -42,5 +43,52 @@ def write_image_folder(root: str | Path, *, train: int = 300, val: int = 150, se
                 (folder / part / name).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(folder / part / name / f"{index:05d}.jpg", quality=_QUALITY)
         return {part: (count, len(_CLASSES)) for part, count in zip(image_folder.PARTS, (train, val), strict=True)}
+
+    return marker.write(root, options, draw)
+
+
+def write_mask_folder(root: str | Path, *, train: int = 24, val: int = 8, size: int = 128, seed: int = 0) -> Path:
+    """Draw a small set of images and masks, unless it is there: some of the three forms on a ground.
+
+    A mask has 0 for the ground, 1, 2 and 3 for the forms and 255, which is ignored, along their edges.
+
+    Args:
+        root: the folder that will hold `images`, `masks` and `classes.yaml`.
+        train: images to train on.
+        val: images to test on.
+        size: their height and width.
+        seed: of everything drawn.
+
+    Raises:
+        DataError: something else than demo data lies at `root`.
+    """
+    options = {"version": _VERSION, "set": mask_folder.NAME, "train": train, "val": val, "size": size, "seed": seed}
+    if min(train, val) < 1 or size < 32:
+        raise ValueError(f"train and val are at least 1, size is at least 32: {options}")
+
+    def draw(folder: Path) -> dict[str, tuple[int, int]]:
+        names = ["ground", *_CLASSES]
+        lines = [f"  - {{name: {name}, id: {number}}}" for number, name in enumerate(names)]
+        (folder / mask_folder.CLASSES).write_text("\n".join(["classes:", *lines, "ignored: [255]  # edges", ""]))
+        counts = {}
+        for number, (part, count) in enumerate((("train", train), ("val", val))):
+            seen: set[int] = set()
+            images, masks = (folder / kind / part for kind in (mask_folder.IMAGES, mask_folder.MASKS))
+            images.mkdir(parents=True)
+            masks.mkdir(parents=True)
+            for index in watched(range(count), "drawing", count):
+                random = np.random.default_rng([seed, number, index])
+                labels = random.integers(1, len(names), random.integers(2, 6)).tolist()
+                things = [(SHAPES[names[n]], random.uniform(0.12, 0.25), _CLASSES[names[n]]) for n in labels]
+                pixels, outsides = scene((size, size), things, random)
+                mask = np.zeros((size, size), np.uint8)
+                for label, outside in zip(labels, outsides, strict=True):
+                    mask[outside < 0] = label
+                    mask[abs(outside) < 1] = 255
+                Image.fromarray(pixels).save(images / f"{index:05d}.jpg", quality=_QUALITY)
+                Image.fromarray(mask).save(masks / f"{index:05d}.png")
+                seen |= set(np.unique(mask).tolist())
+            counts[part] = (count, len(seen - {255}))
+        return counts
 
     return marker.write(root, options, draw)

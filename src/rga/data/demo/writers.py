@@ -11,7 +11,7 @@ from rga.data import marker
 from rga.data.base import ImageSplit
 from rga.data.cifar.binary import CIFAR10, CIFAR100, Cifar
 from rga.data.demo import shapes, street
-from rga.data.demo.folders import write_image_folder
+from rga.data.demo.folders import write_image_folder, write_mask_folder
 from rga.data.demo.reid_layouts import (
     write_dukemtmc,
     write_market1501,
@@ -29,6 +29,7 @@ __all__ = [
     "write_dukemtmc",
     "write_image_folder",
     "write_market1501",
+    "write_mask_folder",
     "write_msmt17_v1",
     "write_msmt17_v2",
     "write_reid_table",

@@ -76,6 +76,10 @@ def labels(path: Path, lookup: Pixels, painted: Mapping[Colour, int] | None = No
         DataError: it cannot be decoded, or has a number or a colour that does not exist.
     """
     found, palette = _decode(path)
+    if painted is not None and palette and not (lookup < UNKNOWN).any():  # its classes have colours alone
+        if found.max() >= len(palette):
+            raise DataError(f"the label {path} has pixels of the colour {found.max()} of a palette of {len(palette)}")
+        found = np.array(palette, np.uint8)[found]
     if found.ndim == 3 and painted is not None:
         return _from_colours(path, found, painted)
     if found.ndim != 2 or not np.issubdtype(found.dtype, np.integer):

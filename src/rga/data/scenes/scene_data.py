@@ -133,11 +133,13 @@ class SceneData(DataModule):
         return {**batch, "image": normalize(batch["image"]), "label": batch["label"].long()}
 
     def index(self) -> Index:
-        """The images of the splits that are used; a label is the size of the file of labels."""
-        parts = self._read().parts
+        """The images of the splits that are used; a label is the size of the file of labels, and how it is read."""
+        split = self._read()
         used = dict.fromkeys(("train", "val", *self.test))
         return Index.of_files(
-            (part, scene.image, str(scene.label.stat().st_size)) for part in used for scene in parts[part]
+            (part, scene.image, f"{scene.label.stat().st_size} {split.meaning}".rstrip())
+            for part in used
+            for scene in split.parts[part]
         )
 
     def folders(self) -> set[Path]:

@@ -1,0 +1,189 @@
+"""Images and masks of one's own, as numbers and as colours, and what a classes.yaml may say."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rga.data import SceneData, check
+from rga.data.base import IGNORED
+from rga.data.demo import writers
+from rga.data.scenes import annotated, class_list, mask_folder
+from rga.errors import DataError
+
+NUMBERS = """
+classes:
+  - {name: ground, id: 7}
+  - {name: tree, id: 0, colour: [0, 200, 0]}
+ignored: [255, 9]
+"""
+COLOURS = """
+classes:
+  - {name: ground, colour: [90, 60, 0]}
+  - {name: tree, colour: [0, 200, 0]}
+ignored: [[0, 0, 0]]
+"""
+MASK = np.array([[7, 0, 255], [9, 7, 0]], np.uint8)
+LABELS = [[0, 1, IGNORED], [IGNORED, 0, 1]]
+PAINTS = {7: (90, 60, 0), 0: (0, 200, 0), 255: (0, 0, 0), 9: (0, 0, 0)}
+PAINTED = np.array([[PAINTS[number] for number in row] for row in MASK.tolist()], np.uint8)
+
+
+def write(
+    root: Path, classes: str = NUMBERS, mask: Image.Image | None = None, parts: tuple[str, ...] = ("train", "val")
+) -> Path:
+    for part in parts:
+        for name in ("a/1", "b"):
+            image, label = root / "images" / part / f"{name}.jpg", root / "masks" / part / f"{name}.png"
+            for path in (image, label):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (3, 2)).save(image)
+            (mask or Image.fromarray(MASK)).save(label)
+    (root / "classes.yaml").write_text(classes)
+    return root
+
+
+def labels(root: Path) -> Any:
+    split = mask_folder.read(root)
+    return annotated.labels(split.parts["train"][0].label, split.lookup, split.painted).tolist()
+
+
+def test_numbers(tmp_path: Path) -> None:
+    split = mask_folder.read(write(tmp_path))
+    assert [scene.name for scene in split.parts["val"]] == ["a/1", "b"]
+    assert list(split.parts) == ["train", "val"]
+    assert split.classes == ["ground", "tree"]
+    assert split.colours[1].tolist() == [0, 200, 0]
+    assert split.colours[0].tolist() != split.colours[1].tolist()
+    assert labels(tmp_path) == LABELS
+    module = SceneData(mask_folder.read, tmp_path, (9, 9), test=["val"])
+    module.prepare_data()
+    module.setup("fit")
+    assert (module.num_classes, module.classes) == (2, ["ground", "tree"])
+    with pytest.raises(DataError, match="has the splits train, val, not test"):
+        SceneData(mask_folder.read, tmp_path, (9, 9), test=["test", "val"]).setup("test")
+    assert list(mask_folder.read(write(tmp_path, parts=("test",))).parts) == ["train", "val", "test"]
+
+
+def test_colours_painted_and_in_a_palette(tmp_path: Path) -> None:
+    """VOC's masks, for one, are numbers of a palette, and what is said of them are its colours."""
+    assert labels(write(tmp_path / "painted", COLOURS, Image.fromarray(PAINTED))) == LABELS
+    palette = Image.fromarray(PAINTED).quantize(8)
+    assert palette.mode == "P"
+    assert labels(write(tmp_path / "palette", COLOURS, palette)) == LABELS
+    with pytest.raises(DataError, match=r"has colours that no class has: \(1, 2, 3\)"):
+        labels(write(tmp_path / "other", COLOURS, Image.new("RGB", (3, 2), (1, 2, 3))))
+    with pytest.raises(DataError, match="labels that do not exist: 0, 7, 9, 255"):
+        labels(write(tmp_path / "numbers", COLOURS))
+
+
+def test_numbers_and_colours_of_all_classes(tmp_path: Path) -> None:
+    both = NUMBERS.replace("id: 7}", "id: 7, colour: [90, 60, 0]}").replace("9]", "9, [0, 0, 0]]")
+    assert labels(write(tmp_path / "numbers", both)) == LABELS
+    assert labels(write(tmp_path / "painted", both, Image.fromarray(PAINTED))) == LABELS
+
+
+def test_numbers_that_are_not_named(tmp_path: Path) -> None:
+    root = write(tmp_path, NUMBERS.replace(", 9", ""))
+    with pytest.raises(DataError, match=r"1.png has labels that do not exist: 9; there are 0, 7, 255"):
+        labels(root)
+    report = check("mask_folder", root)
+    assert not report.ok
+    assert "labels that do not exist: 9" in str(report)
+
+
+def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    (root / "images" / "extra").mkdir()
+    (root / "masks" / "train" / "notes.txt").touch()
+    report = check("mask_folder", root)
+    assert report.ok, str(report)
+    assert "images/extra" in str(report)
+    assert "masks/train/notes.txt" in str(report)
+
+
+def test_missing_parts(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no images and no masks and no classes.yaml in .*: expected images/train"):
+        mask_folder.read(tmp_path)
+    root = write(tmp_path, parts=("train",))
+    with pytest.raises(DataError, match=r"there is no .*images/val and no .*masks/val"):
+        mask_folder.read(root)
+    (root / "images" / "val").mkdir()
+    with pytest.raises(DataError, match=r"images/val is there, but .*masks/val is not"):
+        mask_folder.read(root)
+    (root / "masks" / "val").mkdir()
+    with pytest.raises(DataError, match=r"no images in .*images/val"):
+        mask_folder.read(root)
+    write(tmp_path)
+    (root / "masks" / "val" / "b.png").unlink()
+    with pytest.raises(DataError, match=r"1 images in .* have no label: .*b.jpg"):
+        mask_folder.read(root)
+
+
+def test_what_the_masks_mean_is_an_input(tmp_path: Path) -> None:
+    def index(root: Path) -> Any:
+        return SceneData(mask_folder.read, root, (9, 9), test=["val"]).index()
+
+    before = index(write(tmp_path))
+    same = "# mine\n" + NUMBERS.replace("[255, 9]", "[9, 255]")
+    assert index(write(tmp_path, same)) == before
+    for change in (("id: 7", "id: 8"), ("tree", "oak"), ("255, 9", "255")):
+        assert index(write(tmp_path, NUMBERS.replace(*change))).splits["val"] != before.splits["val"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("ignored", "ignore"), "is not what was expected: a list `classes`, maybe a list `ignored`, and nothing else"),
+        (("{name: ground", "{nam: ground"), "a class has a name and an id or a colour"),
+        (
+            ("ground", "no"),
+            "the name of a class is a text, in quotes where YAML takes it for something else, not False",
+        ),
+        (("ground", '"a\\u200fb"'), "the name of a class is a text"),
+        (("id: 7", "id: 300"), "ground: a number in a mask is 0 to 255, not 300"),
+        (("id: 7", "id: true"), "ground: a number in a mask is 0 to 255, not True"),
+        (("id: 7", "id: 0"), "has ids that mean several things: 0"),
+        (("255, 9", "255, 7"), "has ids that mean several things: 7"),
+        (("ground", "tree"), "has names that mean several things: tree"),
+        ((", id: 7", ""), "all classes have an id, or all have a colour; ground has no id"),
+        (("[0, 200, 0]", "green"), r"tree: a colour is red, green and blue, such as \[220, 20, 60\], not 'green'"),
+        (("[255, 9]", "255"), "ignored is a list of numbers or of colours, not 255"),
+        (("9]", "[9, 9, 9]]"), "ignored has colours, but not all classes have one"),
+        (("  - {name: ground, id: 7}\n", ""), "has 1 classes: 2 to 254"),
+        (("ignored: [", "ignored: ["[:-1] + "{"), "cannot read .*classes.yaml: "),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    text = NUMBERS.replace(*change, 1)
+    assert text != NUMBERS
+    (tmp_path / "classes.yaml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        class_list.read(tmp_path / "classes.yaml")
+
+
+def test_nothing_in_it_is_executed(tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text("classes: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(DataError, match="cannot read"):
+        class_list.read(tmp_path / "classes.yaml")
+
+
+def test_demo_data(tmp_path: Path) -> None:
+    root = writers.write_mask_folder(tmp_path / "set", train=3, val=2, size=64)
+    report = check("mask_folder", root)
+    assert report.ok, str(report)
+    split = mask_folder.read(root)
+    assert split.classes == ["ground", "disc", "square", "triangle"]
+    module = SceneData(mask_folder.read, root, (33, 33), test=["val"], workers=0)
+    assert module.synthetic
+    seen = {
+        label
+        for scenes in split.parts.values()
+        for scene in scenes
+        for label in np.unique(annotated.load(scene, split.lookup)[1])
+    }
+    assert seen == {0, 1, 2, 3, IGNORED}
+    with pytest.raises(ValueError, match="size is at least 32"):
+        writers.write_mask_folder(tmp_path / "other", size=16)
