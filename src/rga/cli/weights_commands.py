@@ -1,4 +1,4 @@
-"""What is done with networks and trained weights: `rga backbone`, `test`, `extract`, `search` and `predict`."""
+"""What is done with networks and trained weights: `rga backbone`, `test`, `export`, `extract`, `search`, `predict`."""
 
 import json
 from enum import StrEnum
@@ -91,6 +91,26 @@ def evaluate(
         options = _options(overrides, flip=flip, rerank=rerank, feature=feature)
         report = evaluate(load(what, options, config_dir=config_dir))
     say(json.dumps(report, indent=1) if format == Report.json else text(report))
+
+
+def export(
+    what: _What,
+    out: Annotated[Path, typer.Argument(help="The folder that is written; it must not be there.")],
+    overrides: _Overrides = None,
+    flip: _Flip = False,
+    feature: _Feature = None,
+    licence: Annotated[str | None, typer.Option(help="Of the data, for the card.")] = None,
+    config_dir: _ConfigDir = None,
+) -> None:
+    """Write a trained network as safetensors, torch.export and ONNX, each compared with the run, and its card."""
+    from rga.inference.export import export
+    from rga.inference.trained import load
+
+    with plain_warnings():
+        written = export(
+            load(what, _options(overrides, flip=flip, feature=feature), config_dir=config_dir), out, licence
+        )
+    say("\n".join(written))
 
 
 def extract(

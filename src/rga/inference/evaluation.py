@@ -44,8 +44,13 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         enable_model_summary=False,
     )
     if trained.recorded_root:
+<<<<<<< HEAD
         _write_nothing_elsewhere(config)
     prepare_inference(trained.task, trainer.strategy.root_device, config.trainer)
+=======
+        write_nothing_elsewhere(config)
+    speed_up(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
+>>>>>>> 790416f (rga export and rga.load: a trained network as safetensors, torch.export and ONNX, each compared with the run, and its card)
     data = component(config.data)
     if trained.own_data:
         data.write_demo()
@@ -65,7 +70,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _write_nothing_elsewhere(config: DictConfig) -> None:
+def write_nothing_elsewhere(config: DictConfig) -> None:
     """A run may be anybody's: data are read where it says, and written only where this installation keeps its own.
 
     Raises:

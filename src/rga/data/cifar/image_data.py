@@ -102,7 +102,7 @@ class ImageData(DataModule):
             part: {"images": len(images), "classes": len(np.unique(images.labels))}
             for part, images in (("train", split.train), ("test", split.test))
         }
-        normalize = Normalize(*channel_statistics(split.train.images))
+        self.normalize = normalize = Normalize(*channel_statistics(split.train.images))
         self._test = TestImages(split.test, normalize)
         if training:
             self._train = TrainImages(split.train, normalize, self.pad, self.mirror)
