@@ -44,13 +44,8 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         enable_model_summary=False,
     )
     if trained.recorded_root:
-<<<<<<< HEAD
-        _write_nothing_elsewhere(config)
-    prepare_inference(trained.task, trainer.strategy.root_device, config.trainer)
-=======
         write_nothing_elsewhere(config)
-    speed_up(trained.task, trainer.strategy.root_device, config.trainer.channels_last, compile=False)
->>>>>>> 790416f (rga export and rga.load: a trained network as safetensors, torch.export and ONNX, each compared with the run, and its card)
+    prepare_inference(trained.task, trainer.strategy.root_device, config.trainer)
     data = component(config.data)
     if trained.own_data:
         data.write_demo()
