@@ -95,7 +95,9 @@ def test_no_map_is_copied(kind: type, memory_format: torch.memory_format) -> Non
     x = images().to(memory_format=memory_format).requires_grad_()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
         block(x).backward(torch.randn_like(x))
-    copied = [event.input_shapes for event in profile.events() if event.name in ("aten::copy_", "aten::clone")]
+    events = [event for event in profile.events() if event.name in ("aten::copy_", "aten::clone")]
+    # In place, baddbmm "copies" its own memory onto itself, which ends before anything is moved.
+    copied = [event.input_shapes for event in events if event.cpu_parent.name != "aten::baddbmm_"]
     assert not [shapes for shapes in copied if shapes and torch.Size(shapes[0]).numel() == x.numel()], copied
 
 
