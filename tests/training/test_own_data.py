@@ -4,7 +4,9 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from rga.cli.app import app
@@ -13,6 +15,7 @@ from rga.data.marker import MARKER
 from rga.data.reid import holdout
 from rga.errors import DataError
 from rga.inference.evaluation import evaluate
+from rga.inference.prediction import predict
 from rga.inference.trained import load
 from rga.runs.inputs import InputsError
 from rga.training import loop
@@ -143,3 +146,7 @@ def test_masks_in_two_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = only_result(tmp_path / "runs")
     assert {"miou", "iou/ground", "iou/disc", "iou/square", "iou/triangle"} == result["metrics"].keys()
     assert result["data"]["train"] == {"images": 8, "classes": 4}
+    (run,) = (tmp_path / "runs").glob("*/0")
+    assert predict(run, tmp_path / "data/masks/images/val", tmp_path / "ids", "cpu", ids=True) == 2
+    seen = {number for path in (tmp_path / "ids").glob("*.png") for number in np.unique(np.asarray(Image.open(path)))}
+    assert seen <= {0, 1, 2, 3}

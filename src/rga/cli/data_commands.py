@@ -23,12 +23,15 @@ def check(
         list[str] | None,
         typer.Argument(metavar="[OPTION=VALUE ...]", help="Of its reader: table=FILE with the images in ROOT."),
     ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="Also name images to test on that look like images to train on.")
+    ] = False,
 ) -> None:
     """Count a data set's images and classes or identities against the published ones, and read every image."""
     from rga.data import audit
 
     try:
-        report = audit.check(name, root, **dict(word.split("=", 1) for word in words or []))
+        report = audit.check(name, root, images=images, **dict(word.split("=", 1) for word in words or []))
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(
             f"{' '.join(words or [])}: {error}; expected OPTION=VALUE, such as table=FILE"

@@ -1,14 +1,15 @@
 """`rga data check`: what is on disk against what was published."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from rga.data import decoding, matches, registry
-from rga.data.base import Sample, Split, cameras, identities
+from rga.data import counts, decoding, matches, registry
+from rga.data.base import Sample, Split, cameras, identities, shorten
 from rga.data.listing import left_out
 from rga.data.marker import recorded
 from rga.data.progress import watched
@@ -41,6 +42,7 @@ class Report:
         columns: what is counted, such as images and identities.
         rows: the splits.
         source: where the expected counts come from.
+        details: what is counted within the splits, a line each.
         problems: what is wrong beside the counts, a line each.
         notes: what whoever uses the set should know, a line each.
     """
@@ -52,6 +54,7 @@ class Report:
     source: str = ""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -74,17 +77,18 @@ class Report:
             lines.append(f"the counts are those of {self.source}")
         elif self.rows:
             lines.append("there are no published counts to compare these with")
-        lines += [*self.notes, *self.problems]
+        lines += [*self.details, *self.notes, *self.problems]
         lines.append("all is well" if self.ok else "not all is well")
         return "\n".join(lines)
 
 
-def check(name: str, root: str | Path, **options: str) -> Report:
+def check(name: str, root: str | Path, *, images: bool = False, **options: str) -> Report:
     """Check a data set: layout, names, counts, and every image by decoding it.
 
     Args:
         name: a choice of conf/data, such as `market1501`.
         root: its folder, as for the reader.
+        images: also compare the images of different splits, see `rga.data.duplicates`.
         options: further ones of its reader, such as a `table`.
 
     Raises:
@@ -95,6 +99,14 @@ def check(name: str, root: str | Path, **options: str) -> Report:
     inspect.signature(checker).bind(Path(root), name, **options)
     try:
         report: Report = checker(Path(root), name, **options)
+        if images:
+            from rga.data.duplicates import near_duplicates
+
+            found = near_duplicates(registry.reader(name)(Path(root), **options), Path(root).expanduser())
+            none = [
+                "no image to test on looks like one to train on (mirror images and larger crops are not looked for)"
+            ]
+            report.notes.extend(found or none)
     except DataError as error:
         return Report(name, Path(root), problems=[str(error)])
     return report
@@ -147,12 +159,35 @@ def people(
     broken = unreadable(dict.fromkeys(sample.path for samples in parts.values() for sample in samples))
     columns = ("images", "identities", "cameras")
     problems, notes = [*problems, *matches.problems(split), *broken], [*notes, *said_of(split, folder)]
-    return Report(name, root, columns, counted, source, problems, notes)
+    details = [line for part, samples in parts.items() if samples for line in _seen(part, samples, split)]
+    return Report(name, root, columns, counted, source, problems, notes, details)
+
+
+def _seen(part: str, samples: Sequence[Sample], split: Split) -> list[str]:
+    """How often each identity is seen, and each camera has."""
+    people = Counter(sample.identity for sample in samples)
+    lines = [f"{part}: {counts.per('identity', {split.identity(who): people[who] for who in sorted(people)})}"]
+    if split.has_cameras:
+        places = Counter(sample.camera for sample in samples)
+        lines.append(
+            f"{part}: {counts.per('camera', {split.camera(place): places[place] for place in sorted(places)})}"
+        )
+    return lines
 
 
 def said_of(split: Split, folder: Path) -> list[str]:
     """What whoever uses a re-identification set should know: which files and which queries do not count."""
     lines = [] if split.train else ["there is no training split: the set can be tested on, not trained on"]
+    times = Counter(sample.identity for sample in split.train)
+    if single := [split.identity(who) for who in sorted(times) if times[who] == 1]:
+        lines.append(
+            f"{len(single):,} of {len(times):,} identities to train on have one image, which a batch repeats: "
+            f"{shorten(single)}"
+        )
+    asked = {sample.identity for sample in split.query}
+    if unasked := [sample for sample in split.gallery if sample.identity not in asked]:
+        who = f"{len(identities(unasked)):,} identities that no query asks for"
+        lines.append(f"{len(unasked):,} gallery images are of {who}: they can only be wrong answers")
     return [*lines, *left_out(folder, split.others), *matches.notes(split)]
 
 

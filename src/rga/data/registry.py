@@ -2,11 +2,12 @@
 
 What reads a set is `reader` there. What checks it lies beside the reader, under the name `check`
 (`rga.data.reid.market1501.read` -> `rga.data.reid.market1501.check`, `CIFAR10.read` -> `CIFAR10.check`):
-`check(root, name) -> Report`; and under the name `label_ids`, for sets of scenes, the numbers that its files have for
-the classes. What draws demo data in its layout is `demo_writer`.
+`check(root, name) -> Report`; and under the name `label_ids`, for sets of scenes, what gives the numbers that its files
+have for the classes: `label_ids(root)`. What draws demo data in its layout is `demo_writer`.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object, instantiate
@@ -26,19 +27,28 @@ def reader(name: str) -> Callable[..., Any]:
 def checker(name: str) -> Callable[..., Any]:
     """The check of a data set; DataError where there is no such set, or no check beside its reader."""
     node = _reader(name)
-    node._target_, _ = _beside(name, node, "check")
+    node._target_, _ = _beside(name, str(node._target_), "check")
     return _partial(node)
 
 
-def label_ids(name: str) -> list[int]:
-    """The numbers that the label files of a set of scenes have for its classes; DataError for other sets."""
-    _, found = _beside(name, _reader(name), "label_ids")
-    return list(found())
+def label_ids(name: str, reader: str, root: str | Path) -> list[int]:
+    """The numbers that the label files of a set of scenes have for its classes.
+
+    Args:
+        name: of the set, for a message.
+        reader: `_target_` of what reads it.
+        root: its folder.
+
+    Raises:
+        DataError: it is no such set, or its files have no numbers.
+    """
+    _, found = _beside(name, reader, "label_ids")
+    return list(found(Path(root)))
 
 
-def _beside(name: str, node: DictConfig, what: str) -> tuple[str, Any]:
+def _beside(name: str, target: str, what: str) -> tuple[str, Any]:
     """What lies beside the reader of a data set: its path and itself; DataError where there is nothing."""
-    path = f"{node._target_.rpartition('.')[0]}.{what}"
+    path = f"{target.rpartition('.')[0]}.{what}"
     try:
         return path, get_object(path)
     except Exception as error:  # whatever the import of the module raises

@@ -112,8 +112,9 @@ def _fabric(trained: Trained, device: str) -> Fabric:
 
 def _label_ids(trained: Trained, classes: int) -> NDArray[np.uint8]:
     """(K,) the number that the data set's files have for each class."""
-    name = trained.config.data.name
-    ids = registry.label_ids(name)
+    data = trained.config.data
+    name = data.name
+    ids = registry.label_ids(name, str(data.reader._target_), data.root)
     if len(ids) != classes:
         raise DataError(f"the network tells {classes} classes apart, {name} has label ids of {len(ids)}")
     return np.array(ids, np.uint8)

@@ -67,6 +67,12 @@ def test_numbers(tmp_path: Path) -> None:
     assert list(mask_folder.read(write(tmp_path, parts=("test",))).parts) == ["train", "val", "test"]
 
 
+def test_the_numbers_of_the_classes(tmp_path: Path) -> None:
+    assert mask_folder.label_ids(write(tmp_path)) == [7, 0]
+    with pytest.raises(DataError, match="have colours and no ids"):
+        mask_folder.label_ids(write(tmp_path, COLOURS))
+
+
 def test_colours_painted_and_in_a_palette(tmp_path: Path) -> None:
     """VOC's masks, for one, are numbers of a palette, and what is said of them are its colours."""
     assert labels(write(tmp_path / "painted", COLOURS, Image.fromarray(PAINTED))) == LABELS

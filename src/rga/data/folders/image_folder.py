@@ -10,7 +10,7 @@ is tested on `val`, which no choice is made by.
 from collections import Counter
 from pathlib import Path
 
-from rga.data import audit
+from rga.data import audit, counts
 from rga.data.base import FileSplit, LabelledFile, shorten
 from rga.data.listing import is_hidden, left_out, listing
 from rga.errors import DataError
@@ -67,11 +67,15 @@ def check(root: str | Path, name: str = NAME) -> audit.Report:
     """What `rga data check` says; there are no published counts to compare with."""
     split, root = read(root), Path(root).expanduser()
     parts = {TRAIN: split.train, VAL: split.val}
-    counts = {part: Counter(file.label for file in files) for part, files in parts.items()}
-    found = {part: (len(files), len(counts[part])) for part, files in parts.items()}
+    times = {part: Counter(file.label for file in files) for part, files in parts.items()}
+    found = {part: (len(files), len(times[part])) for part, files in parts.items()}
+    details = [
+        f"{part}: {counts.per('class', {name: times[part][label] for label, name in enumerate(split.classes)})}"
+        for part in parts
+    ]
     rows, source = audit.rows(root, found, {})
     problems = audit.unreadable(file.path for files in parts.values() for file in files)
     notes = left_out(root, split.others)
-    if untested := [name for label, name in enumerate(split.classes) if not counts[VAL][label]]:
+    if untested := [name for label, name in enumerate(split.classes) if not times[VAL][label]]:
         notes.append(f"{len(untested)} classes have no images to test on: {shorten(untested)}")
-    return audit.Report(name, root, ("images", "classes"), rows, source, problems, notes)
+    return audit.Report(name, root, ("images", "classes"), rows, source, problems, notes, details)

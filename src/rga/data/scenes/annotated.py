@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from rga.data import audit, decoding
+from rga.data import audit, counts, decoding
 from rga.data.base import IGNORED, UNKNOWN, Colour, Scene, SceneSplit, shorten
 from rga.data.listing import left_out
 from rga.errors import DataError
@@ -202,10 +202,13 @@ def check(
     split: SceneSplit, folder: Path, root: Path, name: str, published: dict[str, tuple[int, int]]
 ) -> audit.Report:
     """What `rga data check` says: every image and label is decoded, and the classes that occur are counted."""
-    found, problems = {}, []
+    found, problems, details = {}, [], []
     for part, scenes in split.parts.items():
-        present, wrong = audit.attempt(scenes, lambda scene: set(np.unique(_label(scene, split)).tolist()))
-        found[part] = (len(scenes), len(set().union(*present) - {IGNORED}))
+        present, wrong = audit.attempt(scenes, lambda scene: np.bincount(_label(scene, split).ravel(), minlength=256))
+        times = np.sum([np.zeros(256, np.int64), *present], axis=0)
+        pixels = dict(zip(split.classes, times.tolist(), strict=False))
+        found[part] = (len(scenes), sum(count > 0 for count in pixels.values()))
+        details.append(f"{part}: {counts.shares(pixels, int(times[IGNORED]))}")
         problems += wrong
         if not wrong:
             try:
@@ -216,4 +219,4 @@ def check(
     # Without a split that is needed the set cannot be read.
     notes = [f"the split {part} is not there, and nothing needs it" for part in published if part not in found]
     notes += left_out(folder, split.others)
-    return audit.Report(name, root, ("images", "classes"), rows, source, problems, notes)
+    return audit.Report(name, root, ("images", "classes"), rows, source, problems, notes, details)

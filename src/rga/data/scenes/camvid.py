@@ -77,7 +77,7 @@ def _folder(root: str | Path) -> Path:
     return locate(root, "CamVid", FOLDERS, needed, source=SOURCE)
 
 
-def label_ids() -> list[int]:
+def label_ids(root: object = None) -> list[int]:
     """The numbers that the label files have for the classes."""
     return list(range(len(CLASSES)))
 

@@ -32,9 +32,10 @@ _MOST = UNKNOWN  # classes: their labels are bytes, of which two mean something 
 
 @dataclass(frozen=True)
 class ClassList:
-    """See `SceneSplit`; `meaning` is short and the same for files that mean the same."""
+    """See `SceneSplit`; `meaning` is short and the same for files that mean the same. `ids`: None without numbers."""
 
     names: list[str]
+    ids: list[int] | None
     colours: NDArray[np.uint8]
     lookup: NDArray[np.uint8]
     painted: dict[Colour, int] | None
@@ -87,7 +88,8 @@ def read(file: Path) -> ClassList:
     drawn = [colour or _own_colour(label) for label, colour in enumerate(colours)]
     means = json.dumps([names, lookup.tolist(), sorted(painted.items()) if painted else None])
     digest = hashlib.sha256(means.encode()).hexdigest()[:16]
-    return ClassList(names, np.array(drawn, np.uint8), lookup, painted, digest)
+    known = [number for number in ids if number is not None]
+    return ClassList(names, known if None not in ids else None, np.array(drawn, np.uint8), lookup, painted, digest)
 
 
 def _name(file: Path, node: Any) -> str:

@@ -54,6 +54,14 @@ def check(root: str | Path, name: str = NAME) -> audit.Report:
     return annotated.check(read(root), Path(root).expanduser(), Path(root), name, {})
 
 
+def label_ids(root: str | Path) -> list[int]:
+    """The numbers that the masks have for the classes; DataError where they are painted in colours alone."""
+    file = Path(root).expanduser() / CLASSES
+    if (ids := class_list.read(file).ids) is None:
+        raise DataError(f"the classes in {file} have colours and no ids, so there are no numbers to write")
+    return ids
+
+
 def _has(root: Path, part: str) -> bool:
     """Whether a split is there; the test split may be missing."""
     images, masks = (root / kind / part for kind in (IMAGES, MASKS))
