@@ -24,11 +24,12 @@ from rga.runs.compose import compose
 from rga.tasks.scanning import Scan
 from rga.training.loop import run
 from rga.training.monitor import Monitor
-from training.command import CIFAR, SCENES, SMALL, only_result, what_counts
+from training.command import CIFAR, SCENES, SHAPES, SMALL, only_result, what_counts
 
 TRAININGS: dict[str, list[str]] = {
     "reid": [*SMALL, "attention=rga_sc"],
     "classification": [*CIFAR, "attention=rga_sc"],
+    "folders": [*SHAPES, "data.demo={train: 96, val: 15, seed: 0}"],  # which stay on the device
     "segmentation": [*SCENES, "attention=rga_sc", "head=aspp", "task.auxiliary=0.4"],
 }
 

@@ -40,7 +40,7 @@ def test_the_device_notices(tmp_path: Path) -> None:
     assert found["waits"] == 5
 
 
-@pytest.mark.parametrize("name", ["reid", "classification", "segmentation"])
+@pytest.mark.parametrize("name", ["reid", "classification", "folders", "segmentation"])
 def test_a_training(tmp_path: Path, cache: Path, name: str) -> None:
     """Metrics and curve are the CPU's, and from one line of the log to the next nothing waits."""
     found = on_device("training", tmp_path, name)

@@ -92,6 +92,12 @@ def test_each_layer_is_named(mine: Path) -> None:
     ("overrides", "told"),
     [
         (["data=cifar10"], "rga train experiment=cifar_resnet data=cifar10"),
+        (["data=image_folder"], "For the data set: rga train experiment=image_folder data=image_folder. For"),
+        (
+            ["data=cifar100"],
+            "rga train experiment=cifar_densenet data=cifar100 or rga train experiment=cifar_resnet data=cifar100. For",
+        ),
+        (["experiment=image_folder", "recipe=reid"], "recipe=cifar_resnet, recipe=image_folder"),
         (["experiment=cifar_resnet", "data=market1501"], "rga train experiment=reid data=market1501"),
         (["task=segmentation"], "rga train experiment=cityscapes"),
         (["recipe=cifar_resnet"], "recipe=reid"),

@@ -1,6 +1,7 @@
 """The command `rga train` as a user runs it, on the smallest demo data that still make whole batches.
 
-SMALL is re-identification; CIFAR and SCENES replace it by image classification and scene segmentation.
+SMALL is re-identification; CIFAR and SCENES replace it by image classification and scene segmentation, SHAPES by the
+classification of images in folders.
 """
 
 import atexit
@@ -38,6 +39,8 @@ CIFAR = [
     "trainer.accelerator=cpu",
     "trainer.checkpoint_minutes=0",
 ]
+
+SHAPES = ["experiment=image_folder", "scale=demo", "trainer.accelerator=cpu"]
 
 SCENES = [
     "experiment=cityscapes",

@@ -19,10 +19,9 @@ from rga.inference.prediction import predict
 from rga.inference.trained import load
 from rga.runs.inputs import InputsError
 from rga.training import loop
-from training.command import only_result, train, what_counts
+from training.command import SHAPES, only_result, train, what_counts
 from training.inside import make
 
-SHAPES = ["experiment=image_folder", "scale=demo", "trainer.accelerator=cpu"]
 PARTS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 
 
@@ -113,6 +112,7 @@ def test_three_classes_in_two_commands(tmp_path: Path, monkeypatch: pytest.Monke
         )
     (run,) = folder.glob("*/0")
     assert evaluate(load(run))["metrics"] == pytest.approx(result["metrics"], abs=1e-6)
+    assert load(run, ["scale=demo"]).config.data.area == [0.35, 1.0]  # what the scale says of its task's file
 
 
 @pytest.mark.slow

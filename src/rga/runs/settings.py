@@ -55,7 +55,7 @@ def _expect_one_task(config: DictConfig) -> None:
     if data != task:
         raise ConfigError(
             f"data={name} is a data set of {_WORDS[data]}, and the task is {_WORDS[task]}. For the data set: "
-            f"{_instead(data, f'data={name}')}. For the task: {_instead(task, '')}"
+            f"{_instead(data, f'data={name}', _raw(written, 'data', '_target_'))}. For the task: {_instead(task)}"
         )
     recipe = _WORDS.get(_files().get(str(_raw(written, "recipe", "task")), ""))
     if recipe not in (None, _WORDS[task]):
@@ -64,7 +64,7 @@ def _expect_one_task(config: DictConfig) -> None:
         )
     head = _raw(written, "head", "_target_")
     if task == "Segmentation" and head is None:
-        raise ConfigError(f"segmentation needs a head, head=plain, ppm or aspp: {_instead(task, '')}")
+        raise ConfigError(f"segmentation needs a head, head=plain, ppm or aspp: {_instead(task)}")
     if task != "Segmentation" and head is not None:
         raise ConfigError(f"head={public_name(str(head))} is for segmentation, and the task is {_WORDS[task]}")
 
@@ -82,14 +82,17 @@ def _files() -> dict[str, str]:
     return {path.stem: public_name(str(OmegaConf.select(OmegaConf.load(path), "_target_"))) for path in paths}
 
 
-def _instead(task: str, rest: str) -> str:
-    """The commands that have this task."""
+def _instead(task: str, rest: str = "", module: str | None = None) -> str:
+    """The commands that have this task; and, of the experiments with data of a module of their own, those with this."""
     wanted = [{"override /task": file} for file, name in _files().items() if name == task]
-    chosen = {
-        path.stem: OmegaConf.to_container(OmegaConf.load(path)).get("defaults") or []  # type: ignore[union-attr]
-        for path in sorted((CONF / "experiment").glob("*.yaml"))
-    }
-    found = [name for name, defaults in chosen.items() if any(choice in defaults for choice in wanted)]
+    found = []
+    for path in sorted((CONF / "experiment").glob("*.yaml")):
+        chosen: Any = OmegaConf.to_container(OmegaConf.load(path)).get("defaults") or []  # type: ignore[union-attr]
+        data = next((choice["override /data"] for choice in chosen if "override /data" in choice), "")
+        own = CONF / "data" / f"{data}.yaml"
+        theirs = OmegaConf.select(OmegaConf.load(own), "_target_") if own.is_file() else None
+        if any(choice in chosen for choice in wanted) and (module is None or theirs in (None, module)):
+            found.append(path.stem)
     return " or ".join(" ".join(["rga train", f"experiment={name}", *([rest] if rest else [])]) for name in found)
 
 
