@@ -19,7 +19,7 @@ from rga.paths import CONF, EXPERIMENTS
 from rga.runs.compose import compose
 from rga.runs.settings import explain
 from rga.tables import load
-from rga.tables.filled import is_hydra
+from rga.tables.filling import is_hydra
 from rga.tables.spec import Table
 from rga.tables.zoo import zoo
 

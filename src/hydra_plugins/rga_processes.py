@@ -16,7 +16,7 @@ from rga.errors import ConfigError, DataError
 from rga.runs import Run
 from rga.runs.inputs import InputsError
 from rga.training.launcher import Busy, Job, Outcome, run_jobs
-from rga.training.loop import compare_reused
+from rga.training.reused import compare_reused
 from rga.training.shares import alike, slots_for
 
 # The sweep's own settings: a job has no use for them, and would sweep again.

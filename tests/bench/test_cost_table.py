@@ -19,7 +19,7 @@ from rga.cli.app import app
 from rga.errors import ConfigError
 from rga.runs import Run
 from rga.runs.compose import compose
-from rga.tables.render import NO_RUN
+from rga.tables.notes import NO_RUN
 
 STAGES = {(32, 16 * 8), (64, 8 * 4), (96, 4 * 2), (128, 4 * 2)}  # channels and nodes of the demo's network
 DEMO = ["scale=demo", "data.size=[64,32]"]

@@ -12,7 +12,8 @@ from rga.runs.compose import compose
 from rga.runs.inputs import InputsError
 from rga.tables import Cell, FilledTable, load
 from rga.tables import fill as fill_table
-from rga.tables.render import render, sources
+from rga.tables.notes import sources
+from rga.tables.render import render
 
 TABLE = load("7", Path(__file__).parent)
 Recorder = Callable[..., Run]

@@ -17,7 +17,7 @@ import pytest
 
 from rga.runs import RESULT, Run
 from rga.tables import FilledTable, fill, load
-from rga.tables.filled import canonical
+from rga.tables.filling import canonical
 from rga.tables.recorded import record_of, write_records
 from rga.tables.render import Format, render
 

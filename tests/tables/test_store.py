@@ -167,18 +167,19 @@ def made_at(run: Run, day: int, device: str, **metrics: float) -> Run:
     return run
 
 
-def test_a_run_that_was_made_again_with_other_metrics_is_a_conflict(
-    record: Recorder, table: Table, small_conf: Path
+@pytest.mark.parametrize("day", [19, 21])
+def test_a_run_that_was_made_with_other_metrics_is_a_conflict(
+    record: Recorder, table: Table, small_conf: Path, day: int
 ) -> None:
     run = made_at(record("attention=none"), 20, "H100", rank1=0.5, map=0.25)
     before = take(table, small_conf)
-    made_at(run, 21, "A100", rank1=0.625, map=0.25)
+    made_at(run, day, "A100", rank1=0.625, map=0.25)
     record("attention=rga_s", rank1=0.75, map=0.5)
     with pytest.warns(UserWarning, match="commit"):
         recorded = record_table(table, [], small_conf)
     (conflict,) = recorded.conflicts
     assert f"run {run.fingerprint}/0 is recorded already, with other metrics: rank1 0.625 instead of 0.5. " in conflict
-    assert "on A100, commit unknown, 2026-11-21" in conflict
+    assert f"on A100, commit unknown, 2026-11-{day}" in conflict
     assert re.search(r"the recorded one on H100, .* 2026-11-20.*table7\.jsonl:1\).*rga record 7 --replace", conflict)
     assert [line["metrics"]["rank1"] for line in take(table, small_conf)] == [0.5, 0.75], "the others are recorded"
     assert take(table, small_conf)[0] == before[0]

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from rga.errors import ConfigError
 from rga.tasks import Classification
 from rga.training.checkpoints import StopWhenDiverged
-from rga.training.loop import _trainer_settings
+from rga.training.checks import trainer_settings
 from rga.training.monitor import EpochSeed, Monitor
 
 STEPS, EPOCHS = 12, 2
@@ -206,7 +206,7 @@ def test_a_test_is_of_all_batches(limit: float | None, whole: bool) -> None:
     """Lightning takes 1 as one batch."""
     config = OmegaConf.create({"trainer": {"limit_test_batches": limit}})
     with nullcontext() if whole else pytest.raises(ConfigError, match="no result"):
-        _trainer_settings(config)
+        trainer_settings(config)
 
 
 def test_error_is_the_share_of_wrong_answers() -> None:
@@ -215,4 +215,4 @@ def test_error_is_the_share_of_wrong_answers() -> None:
     images = Data().batches()[:2]
     wrong = [module.eval()(batch["image"]).argmax(1) != batch["label"] for batch in images]
     assert float(trainer.callback_metrics["val/error"]) == pytest.approx(float(torch.cat(wrong).float().mean()))
-    assert float(trainer.callback_metrics["val/top5_error"]) == 0.0  # of three classes
+    assert "val/top5_error" not in trainer.callback_metrics  # of three classes none is outside the first five

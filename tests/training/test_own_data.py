@@ -18,7 +18,7 @@ from rga.inference.evaluation import evaluate
 from rga.inference.prediction import predict
 from rga.inference.trained import load
 from rga.runs.inputs import InputsError
-from rga.training import loop
+from rga.training import reused
 from training.command import SHAPES, only_result, train, what_counts
 from training.inside import make
 
@@ -71,7 +71,7 @@ def test_markets_holdout_as_a_table_gives_the_same_metrics(cut: Path, tmp_path: 
     train = next(number for number, line in enumerate(lines) if line.endswith("train"))
     lines[train] = re.sub(r",\d{4},", ",9999,", lines[train])
     file.write_text("\n".join(lines))
-    loop._index.cache_clear()  # of this process
+    reused._index.cache_clear()  # of this process
     with pytest.raises(InputsError, match="made of other inputs than these: as many images, but not the same"):
         make(tmp_path / "table", *own)
 

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from rga.metrics.ranking import JUNK, chunk_rows, evaluate_ranking, squared_lengths
+from rga.metrics.ranking import JUNK, evaluate_ranking
+from rga.metrics.scores import chunk_rows, squared_lengths
 
 SLICE = 100  # queries that the textbook version ranks
 Labels = tuple[Tensor, Tensor, Tensor, Tensor]  # query_ids, gallery_ids, query_cams, gallery_cams

@@ -1,9 +1,8 @@
 """Evaluation of retrieval with the Market-1501 protocol (Zheng et al., ICCV 2015), in bounded memory."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,16 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rga.metrics.match_ranks import Places, find_places
+from rga.metrics.scores import MEMORY, Array, as_features, chunk_rows, full_precision, scores_into, squared_lengths
 
 RANKS = 50
 JUNK = -1  # the identity of gallery images that the protocol ignores altogether
-MEMORY = 2**27  # bytes of scores held at a time
-
-Array = NDArray[Any] | Tensor
-
-
-class NotFiniteError(ValueError):
-    """There are features with NaN or infinity in them: their order means nothing."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ def evaluate_ranking(
         for part, squares in zip(queries.split(rows), query_squares.split(rows), strict=True):
             scores = buffer[: len(part)]
             with full_precision(images.device):
-                _scores(part, images, squares, image_squares, metric, out=scores)
+                scores_into(part, images, squares, image_squares, metric, out=scores)
             yield scores
 
     return _evaluate(chunks(), labels)
@@ -220,22 +213,6 @@ def _evaluate(chunks: Iterable[Tensor], labels: _Labels) -> RankingResult:
     )
 
 
-def chunk_rows(images: int, element_size: int, memory: int = MEMORY) -> int:
-    """How many queries have their scores held at a time."""
-    return max(memory // max(images * element_size, 1), 1)
-
-
-def as_features(query: Array, gallery: Array) -> tuple[Tensor, Tensor]:
-    """Both on the gallery's device, in float64 or float32."""
-    images, queries = torch.as_tensor(gallery), torch.as_tensor(query)
-    if queries.ndim != 2 or images.ndim != 2 or queries.shape[1] != images.shape[1]:
-        shapes = f"{tuple(queries.shape)} and {tuple(images.shape)}"
-        raise ValueError(f"query and gallery features must be (Q, D) and (N, D), not {shapes}")
-    dtype = torch.promote_types(queries.dtype, images.dtype)
-    dtype = dtype if dtype == torch.float64 else torch.float32
-    return queries.to(images.device, dtype), images.to(dtype)
-
-
 def _label(labels: Array, name: str, count: int) -> Tensor:
     given = torch.as_tensor(labels).cpu()
     if given.shape != (count,):
@@ -243,44 +220,6 @@ def _label(labels: Array, name: str, count: int) -> Tensor:
     if given.is_floating_point() and not bool((given == given.round()).all()):  # NaN is unequal to itself
         raise ValueError(f"{name} must be integers")
     return given.long()
-
-
-def squared_lengths(features: Tensor, name: str) -> Tensor:
-    """(N,) squared lengths. In parts, through one buffer: the features are never held twice."""
-    squares, buffer = features.new_empty(len(features)), features.new_empty(256, features.shape[1])
-    for part, out in zip(features.split(256), squares.split(256), strict=True):
-        torch.sum(torch.mul(part, part, out=buffer[: len(part)]), 1, out=out)
-    finite = squares.isfinite()
-    if not bool(finite.all()):
-        first = int((~finite).nonzero()[0])
-        raise NotFiniteError(f"{int((~finite).sum())} {name} features are not finite, the first at row {first}")
-    return squares
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Neither TF32 nor autocast: a training setting must not change what is measured."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-
-
-def _scores(
-    queries: Tensor, images: Tensor, query_squares: Tensor, image_squares: Tensor, metric: str, *, out: Tensor
-) -> None:
-    """(Q, N) cosine similarities, or negative Euclidean distances. In place: nothing else of this size is held."""
-    if metric == "cosine":
-        # The gallery is not copied to be normalised: its norms divide the columns.
-        torch.mm(queries / query_squares.sqrt().clamp(min=1e-12)[:, None], images.T, out=out)
-        out.div_(image_squares.sqrt().clamp(min=1e-12))
-    else:
-        torch.addmm(image_squares, queries, images.T, alpha=-2, out=out)
-        for rows, squares in zip(out.split(16), query_squares.split(16), strict=True):  # few: they stay in the cache
-            rows.add_(squares[:, None]).clamp_(min=0).sqrt_().neg_()
 
 
 def _per_query(rows: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 
-from rga.metrics.ranking import MEMORY, Array, as_features, chunk_rows, full_precision, squared_lengths
+from rga.metrics.scores import MEMORY, Array, as_features, chunk_rows, full_precision, squared_lengths
 
 _ROWS = 512  # images whose sets of neighbours are compared at a time
 

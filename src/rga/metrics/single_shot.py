@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rga.metrics.ranking import JUNK, RANKS, Array, evaluate_ranking
+from rga.metrics.ranking import JUNK, RANKS, evaluate_ranking
+from rga.metrics.scores import Array
 
 
 def single_gallery_shot(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rga.printing import spreadsheet
+from rga.tables.against import place_of
 from rga.tables.conditions import Setting
 from rga.tables.filled import Cell, FilledTable, Line, fewer_queries
-from rga.tables.paired import place_of
 
 
 def as_csv(filled: FilledTable) -> str:

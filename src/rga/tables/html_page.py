@@ -8,12 +8,14 @@ from typing import Any
 
 from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
-from rga.tables.filled import Entry, FilledTable, fill
+from rga.tables.filled import Entry, FilledTable
+from rga.tables.filling import fill
 from rga.tables.formats import as_json
+from rga.tables.notes import footnotes, notes
 from rga.tables.origin import short_commit
 from rga.tables.pages import heading
 from rga.tables.recorded import recorded_settings
-from rga.tables.render import footnotes, notes, texts
+from rga.tables.render import texts
 from rga.tables.spec import available, load
 
 _PARTS = Path(__file__).parent / "html"

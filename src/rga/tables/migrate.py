@@ -17,7 +17,7 @@ from rga.runs import RESULT, fingerprint
 from rga.runs.compose import compose
 from rga.runs.folder import check_result
 from rga.runs.identity import VERSION
-from rga.tables.filled import fill
+from rga.tables.filling import fill
 from rga.tables.recorded import RESULTS
 from rga.tables.spec import load
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results
 from rga.runs.compose import compose
-from rga.tables.filled import fill
+from rga.tables.filling import fill
 from rga.tables.recorded import RESULTS, read_records, recorded_settings
 from rga.tables.spec import Table, available, load
 

@@ -10,12 +10,14 @@ from rga.files import write_atomically
 from rga.paths import CONF
 from rga.printing import markdown
 from rga.tables.curves import Curve, curves_of, draw
-from rga.tables.filled import Cell, FilledTable, Line, fill, override_key
+from rga.tables.filled import Cell, FilledTable, Line
+from rga.tables.filling import fill, override_key
 from rga.tables.measured import measured_table
+from rga.tables.notes import NO_RUN, footnotes, notes, sources
 from rga.tables.origin import origin, runs
 from rga.tables.paired import against_baseline
 from rga.tables.recorded import recorded_settings
-from rga.tables.render import NO_RUN, footnotes, markdown_rows, notes, sources
+from rga.tables.render import markdown_rows
 from rga.tables.spec import Column, available, load
 
 # The README names the table whose main rows it shows: <!-- rga report: gate_init -->

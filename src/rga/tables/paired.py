@@ -9,57 +9,21 @@ three seeds is no choice: it covers far less than it says.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from rga.errors import ConfigError
 from rga.runs.queries import per_query
-from rga.tables.spec import Table
-
-if TYPE_CHECKING:
-    from rga.tables.filled import Cell, FilledTable, Line
+from rga.tables.against import Against, Difference, expect_row, lower_is_better, place_of
+from rga.tables.filled import Cell, FilledTable
 
 COVERAGE = 0.95
-LOWER_IS_BETTER = {"error"}  # among the metrics of the tables
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A cell minus that of another row, in percent.
-
-    Attributes:
-        seeds: that both have.
-        low, high: the interval; None where one seed and no queries give none.
-        queries: how many the interval is over besides the seeds; None where they are not kept.
-    """
-
-    value: float
-    seeds: tuple[int, ...]
-    low: float | None
-    high: float | None
-    queries: int | None
-
-
-Place = tuple[str, str, str]  # of a cell: its row, column and metric
-
-
-@dataclass(frozen=True)
-class Against:
-    """The differences to a row; a cell that has no seed in common with it is absent.
-
-    `better` are the cells that are better than it by more than two pooled standard deviations of the seeds.
-    """
-
-    row: str
-    differences: Mapping[Place, Difference]
-    better: frozenset[Place]
-
-
-def compare(filled: "FilledTable", row: str) -> Against:
+def compare(filled: FilledTable, row: str) -> Against:
     """Compare every other row of a table with this one.
 
     Raises:
@@ -78,11 +42,7 @@ def compare(filled: "FilledTable", row: str) -> Against:
     return Against(row, found, frozenset(better))
 
 
-def place_of(line: "Line", cell: "Cell") -> Place:
-    return line.row.name, cell.column.name, cell.metric
-
-
-def against_baseline(filled: "FilledTable") -> "FilledTable":
+def against_baseline(filled: FilledTable) -> FilledTable:
     """A table with the differences to its baseline, if it names one and there is an interval to show."""
     if filled.table.baseline is None:
         return filled
@@ -91,55 +51,44 @@ def against_baseline(filled: "FilledTable") -> "FilledTable":
     return replace(filled, against=against) if known else filled
 
 
-def _clearly_better(cell: "Cell", base: "Cell") -> bool:
+def _clearly_better(cell: Cell, base: Cell) -> bool:
     """Better by more than two pooled standard deviations of the seeds, of which both have at least two."""
     if cell.ours is None or base.ours is None or cell.std is None or base.std is None:
         return False
     freedom = cell.n + base.n - 2
     pooled = math.sqrt(((cell.n - 1) * cell.std**2 + (base.n - 1) * base.std**2) / freedom)
-    gain = base.ours - cell.ours if cell.column.metrics[cell.metric] in LOWER_IS_BETTER else cell.ours - base.ours
+    gain = cell.ours - base.ours
+    if lower_is_better(cell.column.metrics[cell.metric]):
+        gain = -gain
     return gain > 2 * pooled
 
 
-def expect_row(table: Table, row: str) -> None:
-    """See that a table has a row of this name of which there can be runs.
-
-    Raises:
-        ConfigError: it has none.
-    """
-    names = list(dict.fromkeys(each.name for each in table.rows if not each.literature))
-    if row not in names:
-        raise ConfigError(f"{table.label} has no runs of a row {row!r} to compare with; it has {', '.join(names)}")
-
-
-def _difference(cell: "Cell", base: "Cell") -> Difference | None:
+def _difference(cell: Cell, base: Cell) -> Difference | None:
     mine, theirs = dict(cell.values), dict(base.values)
     seeds = tuple(sorted(mine.keys() & theirs.keys()))
     if not seeds:
         return None
-    value = float(np.mean([mine[seed] - theirs[seed] for seed in seeds]))
+    by_seed = np.array([mine[seed] - theirs[seed] for seed in seeds])
     by_query = _by_query(cell, base, seeds)
-    if by_query is None:
-        half = _half_of_seeds(np.array([mine[seed] - theirs[seed] for seed in seeds]))
-    else:
-        half = half_width(by_query)
+    value, queries = float(by_seed.mean()), None if by_query is None else by_query.shape[1]
+    half = _half_of_seeds(by_seed) if by_query is None else half_width(by_query)
     if half is None:
         return Difference(value, seeds, None, None, None)
-    return Difference(value, seeds, value - half, value + half, None if by_query is None else by_query.shape[1])
+    return Difference(value, seeds, value - half, value + half, queries)
 
 
-def _by_query(cell: "Cell", base: "Cell", seeds: Sequence[int]) -> NDArray[np.float64] | None:
+def _by_query(cell: Cell, base: Cell, seeds: Sequence[int]) -> NDArray[np.float64] | None:
     """(S, Q): the differences of each query, in percent; None where not all runs keep the same queries."""
     rows = []
     for seed in seeds:
-        pair = [per_query(_result(each, seed), each.column.metrics[each.metric]) for each in (cell, base)]
-        if pair[0] is None or pair[1] is None or len(pair[0]) != len(pair[1]):
+        mine, theirs = (per_query(_result(each, seed), each.column.metrics[each.metric]) for each in (cell, base))
+        if mine is None or theirs is None or len(mine) != len(theirs):
             return None
-        rows.append(100 * (pair[0] - pair[1]))
+        rows.append(100 * (np.array(mine) - np.array(theirs)))
     return np.stack(rows) if len({len(row) for row in rows}) == 1 else None
 
 
-def _result(cell: "Cell", seed: int) -> Mapping[str, Any]:
+def _result(cell: Cell, seed: int) -> Mapping[str, Any]:
     assert cell.entry is not None
     return next(result for result in cell.entry.results if int(result["seed"]) == seed)
 

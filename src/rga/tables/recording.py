@@ -12,7 +12,8 @@ from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
 from rga.runs.compose import runs_folder
 from rga.runs.inputs import InputsError, unlike
-from rga.tables.filled import FilledTable, canonical, fill, override_key
+from rga.tables.filled import FilledTable
+from rga.tables.filling import canonical, fill, override_key
 from rga.tables.recorded import Record, read_records, record_of, recorded_settings, write_records
 from rga.tables.spec import Table, available, load, tables_and_overrides
 
@@ -156,9 +157,12 @@ def _made(record: Record) -> str:
 
 
 def _same(known: Record, this: Record) -> bool:
-    """The same run, or one that was finished earlier: so it does not matter whose folder is recorded first."""
-    earlier = str(this.result["finished_at"] or "") < str(known.result["finished_at"] or "")
-    return earlier or known.line() == this.line()
+    """The same run, or one with the same metrics that finished earlier: it does not matter which is recorded first."""
+    if known.line() == this.line():
+        return True
+    mine, theirs = this.result, known.result
+    equal = mine["metrics"] == theirs["metrics"] and bool(mine["curve"]) == bool(theirs["curve"])
+    return equal and str(mine["finished_at"] or "") < str(theirs["finished_at"] or "")
 
 
 def essential(table: Table, overrides: Sequence[str], conf: Path = CONF) -> tuple[str, ...]:

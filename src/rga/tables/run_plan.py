@@ -22,7 +22,8 @@ from rga.paths import CONF, EXPERIMENTS
 from rga.runs import Run
 from rga.runs.compose import compose, prepare
 from rga.runs.folder import is_name
-from rga.tables.filled import Entry, FilledTable, fill, is_hydra
+from rga.tables.filled import Entry, FilledTable
+from rga.tables.filling import fill, is_hydra
 from rga.tables.spec import load
 
 VERSION = 1  # of the file

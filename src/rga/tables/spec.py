@@ -147,8 +147,10 @@ def _table(name: str, content: Any, folder: Path) -> Table:
     if baseline is not None and baseline not in {row.name for row in rows if not row.literature}:
         raise ConfigError(f"baseline is {baseline!r}, but no row with overrides is called so")
     texts, seeds = (str(found["title"]), str(found["source"])), _seeds(found.get("main_seeds", {}))
-    table = Table(name, *texts, overrides, columns, rows, about, protocol, folder, network=network, main_seeds=seeds)
-    return replace(table, baseline=baseline)
+    return Table(
+        name, *texts, overrides, columns, rows, about, protocol, folder,
+        network=network, main_seeds=seeds, baseline=baseline,
+    )  # fmt: skip
 
 
 def _column(content: Any, where: str, ours: bool) -> Column:

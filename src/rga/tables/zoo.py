@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rga.errors import ConfigError
 from rga.paths import CONF
-from rga.tables.filled import is_hydra
+from rga.tables.filling import is_hydra
 from rga.tables.spec import Column, Row, Table
 
 BARE = "none"  # the choice of conf/attention that leaves the network as it is

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from rga.errors import ConfigError
 from rga.losses import BatchHardTriplet
 from rga.metrics import RetrievalMetrics
-from rga.metrics.ranking import NotFiniteError
+from rga.metrics.scores import NotFiniteError
 from rga.runs.queries import pack
 from rga.tasks.task import Task
 

@@ -13,11 +13,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
 from rga.runs import RERUN
+from rga.tables.against import lower_is_better
 from rga.tables.label import Label
 from rga.wandb_account import is_offline
 
 _STEP, _EPOCH = "trainer/global_step", "epoch"
-_SMALL_IS_BETTER = ("loss", "error")
 
 
 class WandbRun(WandbLogger):
@@ -59,8 +59,8 @@ class WandbRun(WandbLogger):
         elif name.startswith("train/"):
             self.experiment.define_metric(name, step_metric=_STEP)
         elif name.startswith("val/"):
-            least = name.rpartition("/")[2].endswith(_SMALL_IS_BETTER)
-            self.experiment.define_metric(name, step_metric=_EPOCH, summary="min,last" if least else "max,last")
+            summary = "min,last" if lower_is_better(name) else "max,last"
+            self.experiment.define_metric(name, step_metric=_EPOCH, summary=summary)
         else:
             self.experiment.define_metric(name, step_metric=_EPOCH)
 

@@ -6,22 +6,29 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from rga.errors import ConfigError, DataError
-from rga.files import expect_no_links_out, weights_path
+from rga.errors import ConfigError
+from rga.files import expect_no_links_out
 from rga.lightning_internals import install_no_signal_handlers
 from rga.runs import RERUN, RESULT, Run
-from rga.runs.folder import is_name
-from rga.runs.identity import starting_weights, weights_file
-from rga.runs.inputs import Index, Inputs, InputsError
+from rga.runs.inputs import Index, Inputs
 from rga.runs.kinds import expect_kinds, expect_known
 from rga.runs.settings import chosen, explained, resolved
 from rga.training import engine
+from rga.training.checks import (
+    expect_asked,
+    expect_finished,
+    expect_finite,
+    expect_real,
+    expect_same,
+    refuse_processes_instead_of_gpus,
+    refuse_sweep_of_processes,
+    trainer_settings,
+)
+from rga.training.reused import compare_reused
 from rga.training.signals import StoppedError, not_begun, stopping
 
 log = logging.getLogger("rga")
@@ -43,7 +50,7 @@ def run(config: DictConfig) -> Any:
     expect_known(config)
     expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)
-    _expect_asked(this)
+    expect_asked(this)
     settled = False
     if (this.folder / RERUN / RESULT).exists() and engine.rank() == 0 and not this.busy:
         with _claimed(this):
@@ -61,59 +68,6 @@ def run(config: DictConfig) -> Any:
     if objective not in result["metrics"]:
         raise ConfigError(f"objective={objective}: the metrics are {', '.join(result['metrics'])}")
     return result["metrics"][objective]
-
-
-def _expect_asked(this: Run) -> None:
-    """See that a job is the run that its sweep or plan has asked for, which gives it the run's name.
-
-    Raises:
-        ConfigError: the job's command composes to another run.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    asked = str(HydraConfig.get().job.name) if HydraConfig.initialized() else ""
-    if is_name(asked) and asked != this.name:
-        raise ConfigError(
-            f"this would be run {this.name}, and {asked} was to be made: the configs or the sources have changed since "
-            "the sweep or the plan was begun, so nothing is done"
-        )
-
-
-def compare_reused(this: Run) -> str:
-    """Compare what a finished run was made of with what is there now; gives what is to be said where that cannot be.
-
-    Synthetic data are a function of the config, which is the run's name; a file of weights is compared all the same.
-
-    Raises:
-        InputsError: they are not the same.
-    """
-    data, weights = this.config["data"], starting_weights(this.config)
-    index, gone = None, []
-    if data.get("demo") is None:
-        if Path(data["root"]).exists():
-            index = _index(json.dumps({key: value for key, value in data.items() if key != "seed"}))
-        else:
-            gone.append(f"its data: nothing is at {data['root']}")
-    if weights_file(weights) is not None and not _is_there(weights):
-        gone.append(f"its weights: nothing is at {weights}")
-        weights = None
-    Inputs.of({**this.config, "backbone": {"weights": weights}}, index).check(this.folder)
-    return f" (not compared with {'; nor with '.join(gone)})" if gone else ""
-
-
-def _is_there(weights: Any) -> bool:
-    try:
-        return weights_path(weights).exists()
-    except ConfigError:  # a run's folder from which the weights are gone
-        return False
-
-
-@lru_cache(maxsize=4)  # the finished runs of a sweep are of few data sets
-def _index(data: str) -> Index:
-    from rga.network import component
-
-    found: Index = component(json.loads(data)).index()
-    return found
 
 
 def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
@@ -144,7 +98,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     engine.follow_parent()
     quiet()
     pl.seed_everything(this.seed, workers=True, verbose=False)
-    settings = world.shared_out(_trainer_settings(config))
+    settings = world.shared_out(trainer_settings(config))
     given = dict(settings)
     own = {option: settings.pop(option) for option in ("checkpoint_minutes", "sync_batchnorm", "max_time")}
     fast = {option: settings.pop(option) for option in ("channels_last", "compile", "tf32")}
@@ -175,9 +129,9 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         num_sanity_val_steps=0,
     )
     install_no_signal_handlers(trainer)
-    _refuse_sweep_of_processes(trainer)
+    refuse_sweep_of_processes(trainer)
     world.expect_one_world(trainer, given)
-    _refuse_processes_instead_of_gpus(trainer, config.trainer)
+    refuse_processes_instead_of_gpus(trainer, config.trainer)
     data = _made("data", config.data)
     data.expect_shares(trainer.world_size, trainer.num_nodes)
     first, last = trainer.is_global_zero, workplace / LAST
@@ -190,9 +144,9 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
 
     def prepare() -> Inputs:
         data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
-        _expect_real(data)
+        expect_real(data)
         inputs = _inputs(this, data.index())
-        _expect_same(inputs, last, this.config["rerun"])
+        expect_same(inputs, last, this.config["rerun"])
         inputs.write(workplace)
         return inputs
 
@@ -237,12 +191,12 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 )
             with world.ending_together(trainer, hosts):
                 trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
-                _expect_finished(monitor.curve, config.recipe.epochs, checkpoint.kept())
+                expect_finished(monitor.curve, config.recipe.epochs, checkpoint.kept())
                 trainer.test(task, datamodule=data, verbose=False)
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             if not first:
                 return None
-            _expect_finite(metrics, last)
+            expect_finite(metrics, last)
             assert inputs is not None
             result = {
                 "metrics": metrics,
@@ -310,23 +264,6 @@ def _where(trainer: Any, checkpoint: Any) -> str | None:
     return f"{place}: {checkpoint.kept()}"
 
 
-def _expect_same(inputs: Inputs, last: Path, rerun: bool) -> None:
-    """See that what is resumed was made of the same; where a run is to be made anew, it is not resumed if it was not.
-
-    Raises:
-        InputsError: it was made of other inputs.
-    """
-    if not last.exists():
-        return
-    try:
-        inputs.check(last.parent)
-    except InputsError:
-        if not rerun:
-            raise
-        log.info("%s is of other inputs: the run is begun anew", last)
-        last.unlink()
-
-
 def _made(group: str, node: Any, **parts: Any) -> Any:
     from rga.network import component
 
@@ -336,15 +273,6 @@ def _made(group: str, node: Any, **parts: Any) -> Any:
         raise ConfigError(f"{group}: {error}") from error
 
 
-def _expect_real(data: Any) -> None:
-    """Refuse synthetic data under the name of real ones: their metrics would stand as those of the data set."""
-    if data.demo is None and data.synthetic:
-        raise DataError(
-            f"{data.root} holds synthetic images in the layout of {data.name}, and a run of them says so: scale=demo "
-            "writes its own, and data.demo={...} with the options in demo.json there takes these"
-        )
-
-
 def _inputs(this: Run, index: Index) -> Inputs:
     try:
         return Inputs.of(this.config, index)
@@ -352,70 +280,5 @@ def _inputs(this: Run, index: Index) -> Inputs:
         raise ConfigError(f"there is no file of weights, and no run, at {error.filename}") from error
 
 
-def _trainer_settings(config: DictConfig) -> dict[str, Any]:
-    """The options of Lightning's Trainer, but for those that would make a result what it does not say."""
-    settings = {str(option): value for option, value in config.trainer.items()}
-    if "max_epochs" in settings:
-        raise ConfigError("trainer.max_epochs: how many epochs a run has is recipe.epochs")
-    if settings.get("overfit_batches"):
-        raise ConfigError("trainer.overfit_batches: for a training on some batches, trainer.limit_train_batches")
-    limit = settings.get("limit_test_batches")
-    whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1, without the point, is one batch
-    if settings.get("fast_dev_run") or not whole:
-        raise ConfigError("a test on some batches is no result: for a quick try use scale=demo or limit_train_batches")
-    return settings
-
-
-def _expect_finished(curve: list[dict[str, float]], epochs: int, kept: str) -> None:
-    """Refuse to test a network that was not trained to the end, whatever ended it.
-
-    Raises:
-        UnfinishedError: the learning curve does not end at the last epoch.
-    """
-    from rga.training.checkpoints import UnfinishedError
-
-    done = int(curve[-1]["epoch"]) if curve else 0
-    if done == epochs == len(curve):
-        return
-    raise UnfinishedError(
-        f"the run stopped after epoch {done} of {epochs} (trainer.max_time, trainer.max_steps or a callback ended it): "
-        f"it is not finished and nothing is recorded; {kept}"
-    )
-
-
-def _expect_finite(metrics: dict[str, float], last: Path) -> None:
-    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
-        from rga.training.checkpoints import DivergedError
-
-        raise DivergedError(
-            f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite, so nothing is recorded. The trained "
-            f"network is in {last}; rga data check says whether the data can be tested on"
-        )
-
-
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _refuse_sweep_of_processes(trainer: Any) -> None:
-    """Lightning starts further processes by repeating the command line, which under -m is the whole sweep."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
-
-    sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if sweeping and trainer.num_devices > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
-        raise ConfigError(
-            "this launcher runs the jobs of a sweep inside one process, which cannot start the processes of a "
-            "distributed run: use hydra/launcher=processes (the default), or trainer.devices=1"
-        )
-
-
-def _refuse_processes_instead_of_gpus(trainer: Any, settings: DictConfig) -> None:
-    """Where there is no GPU, `accelerator=auto` takes the CPU, and several devices are as many processes on it."""
-    if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu" and settings.accelerator != "cpu":
-        raise ConfigError(
-            f"trainer.devices={settings.devices}: PyTorch finds no GPU here. trainer=auto trains on the CPU, "
-            "trainer=ddp_cpu in several processes on it"
-        )

@@ -1,0 +1,124 @@
+"""What is told above and below a table: where its numbers come from, what is compared, what the signs mean."""
+
+from collections.abc import Iterable
+
+from rga.tables.filled import Entry, FilledTable, fewer_queries, precision_of
+
+NO_RUN = "\N{EN DASH}"
+NO_NUMBER = NO_RUN  # as the paper prints it
+_CAVEATS = {"demo": "These are NOT results on the paper's data sets."}
+_CAVEAT = "These compare with each other, NOT with the paper's."
+RECORDED = "\N{DAGGER}"
+
+
+def sources(filled: FilledTable) -> list[str]:
+    """Say where the numbers of our own come from: demo data loudly, and a budget that is not the paper's."""
+    lines = []
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in filled.entries:
+        groups.setdefault((entry.setting.scale, _spent(entry)), []).append(entry)
+    for (scale, spent), here in groups.items():
+        data = ", ".join(f"{name}{_counted(name, here)}" for name in dict.fromkeys(e.setting.data for e in here))
+        networks = ", ".join(dict.fromkeys(entry.setting.network for entry in here))
+        named = filled.table.network
+        other = named is not None and any(entry.setting.network != named for entry in here)
+        these = f"data {data}, network {networks}{f' (not the {named} of the rows)' if other else ''}, {spent}"
+        if scale == "paper":
+            lines.append(f"ours: {these}")
+        else:
+            lines.append(f"{scale.upper()}: {these}. {_CAVEATS.get(scale, _CAVEAT)}")
+    return lines
+
+
+def _counted(data: str, entries: Iterable[Entry]) -> str:
+    """How many of a data set's queries counted, where not all did."""
+    results = (result for entry in entries if entry.setting.data == data for result in entry.results)
+    fewer = sorted({found for result in results if (found := fewer_queries(result))})
+    return f" ({'; '.join(f'{counted:,} of {images:,}' for counted, images in fewer)} queries counted)" if fewer else ""
+
+
+def _gates(filled: FilledTable) -> list[str]:
+    """Say how the gates of the RGA blocks begin: by it short trainings differ more than by anything else."""
+    rows: dict[str, list[str]] = {}
+    for line in filled.lines:
+        for how in dict.fromkeys(cell.entry.setting.gates for cell in line.cells if cell.entry):
+            if how is not None:
+                rows.setdefault(how, []).append(line.row.name)
+    if len(rows) == 1:
+        return [f"RGA's gates {how}" for how in rows]
+    return [f"RGA's gates {how} in the rows {'; '.join(names)}" for how, names in rows.items()]
+
+
+def _precisions(filled: FilledTable) -> list[str]:
+    """Say which rows were computed in which precision, where not all were in the same."""
+    rows: dict[str, list[str]] = {}
+    for line in filled.lines:
+        results = (result for cell in line.cells if cell.entry for result in cell.entry.results)
+        for precision in dict.fromkeys(map(precision_of, results)):
+            rows.setdefault(precision or "unknown", []).append(line.row.name)
+    if len(rows) < 2:
+        return []
+    return [f"precision {precision} in the rows {'; '.join(names)}" for precision, names in rows.items()]
+
+
+def source(filled: FilledTable) -> str:
+    return f"source: {filled.table.source}"
+
+
+def notes(filled: FilledTable) -> list[str]:
+    """What is told above the table."""
+    lines = [f"protocol: {filled.table.protocol}"] if filled.table.protocol else []
+    lines += [*sources(filled), *_gates(filled), *_precisions(filled)]
+    if filled.overrides:
+        lines.append(f"with: {' '.join(filled.overrides)}")
+    if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):
+        lines.append("no difference to the paper where data set, network, scale or budget are not the paper's")
+    lines += [f"{line.row.name}: {line.row.note}" for line in filled.lines if line.row.note]
+    return lines
+
+
+def _spent(entry: Entry) -> str:
+    """The scale if everything is the paper's, otherwise the budget of our own."""
+    setting = entry.setting
+    if entry.comparable:
+        return f"scale {setting.scale}"
+    return setting.budget if setting.scale == "paper" else f"scale {setting.scale}, {setting.budget}"
+
+
+def legend(filled: FilledTable) -> str:
+    """What the signs in the cells mean."""
+    dashes = any(cell.paper is None for cell in filled.cells if cell.column.of_the_paper)
+    no_number = ", or no number in the paper" if dashes else ""
+    return f"{NO_RUN} no run yet{no_number}; ± sample standard deviation (seeds)"
+
+
+def _comparison(filled: FilledTable) -> list[str]:
+    """What the differences to another row are, and over what their intervals go."""
+    if filled.against is None:
+        return []
+    lines = [
+        f"vs {filled.against.row}: mean difference over equal seeds, in points, [95 % interval] (seeds, or seeds x "
+        "queries, that it is over); not corrected for the number of comparisons"
+    ]
+    if filled.against.better:
+        lines.append(
+            f"bold (in Markdown and LaTeX): better than {filled.against.row} by more than two pooled standard "
+            "deviations of the seeds"
+        )
+    if any(len(each.seeds) == 1 and each.queries for each in filled.against.differences.values()):
+        lines.append("(1 x queries): what another seed would give is not in the interval")
+    return lines
+
+
+def footnotes(filled: FilledTable, recorded: bool = True) -> list[str]:
+    """What is told below the table: what the mark of recorded runs means, and which of them are stale."""
+    marked = recorded and any(cell.recorded for cell in filled.cells)
+    mark = [f"{RECORDED} with runs that are recorded, not made here"] if marked else []
+    return [*mark, *_comparison(filled), *stale(filled)]
+
+
+def stale(filled: FilledTable) -> list[str]:
+    """Name what was recorded and is of no row any more."""
+    names = ", ".join(record.name for record in filled.stale)
+    count = f"{len(filled.stale)} recorded run{' is' if len(filled.stale) == 1 else 's are'}"
+    return [f"stale: {count} of no row any more and not shown: {names}"] if names else []

@@ -1,0 +1,122 @@
+"""What a run is refused for: before it begins, when it is resumed, and before its result is written."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from rga.errors import ConfigError, DataError
+from rga.runs import Run
+from rga.runs.folder import is_name
+from rga.runs.inputs import Inputs, InputsError
+
+log = logging.getLogger("rga")
+
+
+def expect_asked(this: Run) -> None:
+    """See that a job is the run that its sweep or plan has asked for, which gives it the run's name.
+
+    Raises:
+        ConfigError: the job's command composes to another run.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    asked = str(HydraConfig.get().job.name) if HydraConfig.initialized() else ""
+    if is_name(asked) and asked != this.name:
+        raise ConfigError(
+            f"this would be run {this.name}, and {asked} was to be made: the configs or the sources have changed since "
+            "the sweep or the plan was begun, so nothing is done"
+        )
+
+
+def expect_same(inputs: Inputs, last: Path, rerun: bool) -> None:
+    """See that what is resumed was made of the same; where a run is to be made anew, it is not resumed if it was not.
+
+    Raises:
+        InputsError: it was made of other inputs.
+    """
+    if not last.exists():
+        return
+    try:
+        inputs.check(last.parent)
+    except InputsError:
+        if not rerun:
+            raise
+        log.info("%s is of other inputs: the run is begun anew", last)
+        last.unlink()
+
+
+def expect_real(data: Any) -> None:
+    """Refuse synthetic data under the name of real ones: their metrics would stand as those of the data set."""
+    if data.demo is None and data.synthetic:
+        raise DataError(
+            f"{data.root} holds synthetic images in the layout of {data.name}, and a run of them says so: scale=demo "
+            "writes its own, and data.demo={...} with the options in demo.json there takes these"
+        )
+
+
+def trainer_settings(config: DictConfig) -> dict[str, Any]:
+    """The options of Lightning's Trainer, but for those that would make a result what it does not say."""
+    settings = {str(option): value for option, value in config.trainer.items()}
+    if "max_epochs" in settings:
+        raise ConfigError("trainer.max_epochs: how many epochs a run has is recipe.epochs")
+    if settings.get("overfit_batches"):
+        raise ConfigError("trainer.overfit_batches: for a training on some batches, trainer.limit_train_batches")
+    limit = settings.get("limit_test_batches")
+    whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1, without the point, is one batch
+    if settings.get("fast_dev_run") or not whole:
+        raise ConfigError("a test on some batches is no result: for a quick try use scale=demo or limit_train_batches")
+    return settings
+
+
+def expect_finished(curve: list[dict[str, float]], epochs: int, kept: str) -> None:
+    """Refuse to test a network that was not trained to the end, whatever ended it.
+
+    Raises:
+        UnfinishedError: the learning curve does not end at the last epoch.
+    """
+    from rga.training.checkpoints import UnfinishedError
+
+    done = int(curve[-1]["epoch"]) if curve else 0
+    if done == epochs == len(curve):
+        return
+    raise UnfinishedError(
+        f"the run stopped after epoch {done} of {epochs} (trainer.max_time, trainer.max_steps or a callback ended it): "
+        f"it is not finished and nothing is recorded; {kept}"
+    )
+
+
+def expect_finite(metrics: dict[str, float], last: Path) -> None:
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        from rga.training.checkpoints import DivergedError
+
+        raise DivergedError(
+            f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite, so nothing is recorded. The trained "
+            f"network is in {last}; rga data check says whether the data can be tested on"
+        )
+
+
+def refuse_sweep_of_processes(trainer: Any) -> None:
+    """Lightning starts further processes by repeating the command line, which under -m is the whole sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+    sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweeping and trainer.num_devices > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+        raise ConfigError(
+            "this launcher runs the jobs of a sweep inside one process, which cannot start the processes of a "
+            "distributed run: use hydra/launcher=processes (the default), or trainer.devices=1"
+        )
+
+
+def refuse_processes_instead_of_gpus(trainer: Any, settings: DictConfig) -> None:
+    """Where there is no GPU, `accelerator=auto` takes the CPU, and several devices are as many processes on it."""
+    if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu" and settings.accelerator != "cpu":
+        raise ConfigError(
+            f"trainer.devices={settings.devices}: PyTorch finds no GPU here. trainer=auto trains on the CPU, "
+            "trainer=ddp_cpu in several processes on it"
+        )
