@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from rga.network import build, component
 from rga.runs import Run
+from rga.runs.checkpoint_run import with_run
 from rga.runs.compose import compose
 from rga.training.checkpoints import LAST, AtomicCheckpointIO
 
@@ -34,7 +35,7 @@ def write_run(
     dtype: torch.dtype = torch.float32,
     metrics: dict[str, float] | None = None,
 ) -> Path:
-    """Write `folder/runs/<fingerprint>/0`, whose data are drawn in `folder/data`.
+    """Write `folder/runs/<fingerprint>/<seed>`, whose data are drawn in `folder/data`.
 
     The features of an untrained network lie close together: where their order counts, take double precision.
     """
@@ -52,6 +53,7 @@ def write_run(
     run = Run(config["paths"]["runs"], config)
     epoch = config["recipe"]["epochs"] - 1  # counted from 0
     checkpoint = {"state_dict": task.state_dict(), "epoch": epoch, "pytorch-lightning_version": lightning.__version__}
+    checkpoint |= with_run(run.name)
     AtomicCheckpointIO().save_checkpoint(checkpoint, run.folder / LAST)
     run.write_result({"metrics": metrics or {}})
     return run.folder

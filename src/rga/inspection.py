@@ -72,6 +72,11 @@ def forward_flop(network: nn.Module, input_size: Sequence[int], channels: int = 
     return int(counter.get_total_flops())
 
 
+def parameter_count(module: nn.Module) -> int:
+    """How many numbers it learns."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def is_plugged(module: nn.Module) -> bool:
     """Whether this is a stage with the block behind it."""
     return [name for name, _ in module.named_children()] == [STAGE, ATTENTION]

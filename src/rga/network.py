@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from rga.backbones.from_run import start_from, state_of_run
 from rga.backbones.stages import pretrained_config, stage_name
+from rga.backbones.weights import read_checkpoint
 from rga.errors import ConfigError
 from rga.files import LAST, RESULT, names_a_file, weights_path
 from rga.plugin import assemble
 from rga.runs import read_result
+from rga.runs.checkpoint_run import other_run
 from rga.runs.identity import canonical
 
 
@@ -83,7 +85,7 @@ def _run(weights: Any) -> _Run | None:
     """The run that `weights` are of; None where they are a file of another kind, published ones, or none.
 
     Raises:
-        ConfigError: it is not finished, or its checkpoint is not there or damaged.
+        ConfigError: it is not finished, or its checkpoint is not there, damaged, or of another run.
     """
     if not names_a_file(weights):
         return None
@@ -92,12 +94,17 @@ def _run(weights: Any) -> _Run | None:
     if not of_run and file.suffix != Path(LAST).suffix:
         return None
     try:
-        state = state_of_run(file)
+        content = read_checkpoint(file)
+        state = state_of_run(content, file)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(f"backbone.weights={weights}: {error}") from error
     result = read_result((file.parent / RESULT).absolute()) if file.name == LAST else None
     if of_run and (state is None or result is None):
         raise ConfigError(f"backbone.weights={weights}: its {RESULT} or {LAST} is none that a run of rga has written")
+    if result and isinstance(content, Mapping):
+        run = "{fingerprint}/{seed}".format(**result)
+        if (other := other_run(content, run)) is not None:
+            raise ConfigError(f"backbone.weights={weights}: its {LAST} is of run {other}, its {RESULT} of {run}")
     config = (result or {}).get("config")
     return None if state is None else _Run(state, config if isinstance((config or {}).get("attention"), dict) else None)
 

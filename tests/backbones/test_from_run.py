@@ -1,6 +1,7 @@
 """A training that starts from what a run has trained: its trunk, and its attention where that is the same block."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,10 @@ def test_what_cannot_be_a_start(run: Path, tmp_path: Path) -> None:
     (unfinished / "result.json").write_bytes((run / "result.json").read_bytes())  # of seed 0
     with pytest.warns(UserWarning, match="is left out"):
         fails(unfinished, "none that a run of rga has written")
+    other, mixed = write_run(tmp_path / "other", *SMALL, "seed=1"), tmp_path / "mixed" / run.parent.name / "0"
+    shutil.copytree(run, mixed)
+    shutil.copy(other / "last.ckpt", mixed)
+    fails(mixed, f"its last.ckpt is of run {other.parent.name}/1, its result.json of {run.parent.name}/0")
     torch.save({"pytorch-lightning_version": "2", "state_dict": Stranger()}, tmp_path / "x.ckpt")
     fails(tmp_path / "x.ckpt", "Python object")
     fails(run, r"(?s)another trunk.*of another shape: .*instead of", "++backbone.trunk.channels=[16,64,96,128]")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rga.backbones.weights import misfit, read_checkpoint, state_dict_of
+from rga.backbones.weights import misfit, state_dict_of
 from rga.inspection import ATTENTION, STAGE
 
 log = logging.getLogger("rga")
@@ -17,13 +17,15 @@ _TRUNKS = ("segmenter.network.", "backbone.")  # where a task of this package ha
 _LIGHTNING = "pytorch-lightning_version"  # is in the checkpoint of a run and not in a plain file of weights
 
 
-def state_of_run(file: Path) -> dict[str, Tensor] | None:
+def state_of_run(content: object, file: Path) -> dict[str, Tensor] | None:
     """The tensors of the network in a run's checkpoint, by the network's names; None for another file of weights.
 
+    Args:
+        content: what `read_checkpoint` has read from the file.
+
     Raises:
-        FileNotFoundError, ValueError: as `read_checkpoint`.
+        ValueError: as `state_dict_of`.
     """
-    content = read_checkpoint(file)
     if not isinstance(content, Mapping) or _LIGHTNING not in content:
         return None
     state = state_dict_of(content, file)

@@ -17,7 +17,7 @@ from rga.attention import RGASC
 from rga.backbones import timm_trunk
 from rga.backbones.stages import own_stages, pretrained_config
 from rga.errors import ConfigError
-from rga.inspection import Outputs, forward_flop, inspect
+from rga.inspection import Outputs, forward_flop, inspect, parameter_count
 from rga.network import build
 from rga.plugin import ChannelsLast, feature_map, plug
 
@@ -96,7 +96,7 @@ def look(name: str, size: Sequence[int] | None = None) -> Backbone:
         feature_map(trunk, "", outputs)
     except ValueError as error:
         raise ConfigError(f"{name} cannot be a trunk: {error}") from error
-    flop, parameters = forward_flop(trunk, (height, width)), _parameters(trunk)
+    flop, parameters = forward_flop(trunk, (height, width)), parameter_count(trunk)
     return Backbone(name, (height, width), options, parameters, flop, _stages(trunk, names, outputs, (height, width)))
 
 
@@ -175,9 +175,5 @@ def _plugged(trunk: nn.Module, names: Sequence[str], outputs: Outputs, size: tup
         flop = forward_flop(block, shape[1:], shape[0])
         if isinstance(block, ChannelsLast):
             shape = (shape[2], shape[0], shape[1])
-        found.append(Stage(name, (shape[0], shape[1], shape[2]), _parameters(block), flop))
+        found.append(Stage(name, (shape[0], shape[1], shape[2]), parameter_count(block), flop))
     return tuple(found)
-
-
-def _parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -13,7 +13,7 @@ from rga.bench.memory import saved_bytes
 from rga.bench.options import autocast
 from rga.bench.timing import interleaved
 from rga.errors import ConfigError
-from rga.inspection import forward_flop
+from rga.inspection import forward_flop, parameter_count
 from rga.network import build, component
 from rga.tasks import Segmentation
 from rga.training.speed import speed_up
@@ -63,7 +63,7 @@ def costs(
         try:
             network = network_of(config)
             images = torch.randn(max(batch, *_FEW), 3, *config["data"]["size"], device=device)
-            cost = replace(cost, parameters=sum(parameter.numel() for parameter in network.parameters()))
+            cost = replace(cost, parameters=parameter_count(network))
             cost = replace(cost, flop=forward_flop(network, config["data"]["size"]))
             network.to(device)
             with autocast(device, dtype):

@@ -7,6 +7,7 @@ from typing import Any
 
 from rga.data.base import in_words
 from rga.inference.trained import Trained
+from rga.inspection import parameter_count
 from rga.printing import markdown
 from rga.runs import results_of
 from rga.runs.inputs import disagreement
@@ -53,7 +54,7 @@ def _what(facts: Facts) -> Iterator[str]:
         if result
         else ".\n"
     )
-    count = sum(value.numel() for value in facts.trained.task.parameters())
+    count = parameter_count(facts.trained.task)
     yield f"Task: {config['task']}. Parameters: {count / 1e6:.3f} M with what only the training needs.\n"
 
 

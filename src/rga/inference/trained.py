@@ -23,12 +23,12 @@ from rga.interop import load_reference_model
 from rga.network import build, component
 from rga.paths import CONF
 from rga.runs import RESULT, read_result
+from rga.runs.checkpoint_run import other_run
 from rga.runs.compose import compose
 from rga.runs.foreign import vetted
 from rga.runs.kinds import expect_kinds
 from rga.runs.paths_in_overrides import quoted
 from rga.tasks.task import Task
-from rga.training.checkpoints import other_run
 
 _CHANGEABLE = ("data", "task", "trainer", "paths")  # of a finished run; the rest is what its weights are of
 _AUTHORS = ("feat_bn.", "cls.", "backbone.rga_att")  # names that only the authors' model has

@@ -18,7 +18,7 @@ from typing import Any
 
 from rga.errors import ConfigError
 from rga.measure.steps import Step, measured, trainings
-from rga.runs import locked, read_result
+from rga.runs import RESULT, locked, read_result
 from rga.runs.state import read_state
 from rga.tables.run_plan import Planned
 from rga.training.provenance import provenance
@@ -105,7 +105,7 @@ class _Session:
         refused: set[str] = set()  # data that cannot be trained on
         for number, run in enumerate(planned):
             folder, data = self.out / RUNS / run.name, _data(run)
-            if (result := read_result(folder / "result.json")) is not None:
+            if (result := read_result(folder / RESULT)) is not None:
                 rows.append(self._tell(Row(run.cells[0], _metrics(result), result.get("duration_s"))))
                 continue
             if data in refused:
@@ -125,7 +125,7 @@ class _Session:
         words = [*run.overrides, *overrides, *own]
         error = self._run(["-m", "rga", "train", *words], run.cells[0])
         took = round(time.monotonic() - begun, 1)
-        if (result := read_result(folder / "result.json")) is not None:
+        if (result := read_result(folder / RESULT)) is not None:
             command = shlex.join(["rga", "train", *words])
             self._record(run.cells[0], command, took, run=run.name, summary=_metrics(result))
             return Row(run.cells[0], _metrics(result), took)

@@ -8,7 +8,6 @@ A run that is repeated (`rerun=true`) is made in `rerun/` below it; finished, it
 import fcntl
 import json
 import math
-import re
 import shutil
 import time
 import warnings
@@ -107,11 +106,6 @@ class Run:
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run's folder, see `locked`."""
         return locked(self.folder)
-
-
-def is_name(text: str) -> bool:
-    """Whether a text is a run's name, FINGERPRINT/SEED."""
-    return re.fullmatch(r"[0-9a-f]{12}/\d+", text) is not None
 
 
 @contextmanager

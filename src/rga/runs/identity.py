@@ -92,8 +92,13 @@ def weights_file(weights: Any) -> str | None:
     if not names_a_file(weights):
         return None
     path = PurePath(weights)
-    of_run = re.fullmatch(r"[0-9a-f]{12}/\d+", "/".join(path.parts[-2:]))
-    return of_run[0] if of_run else path.name
+    last_two = "/".join(path.parts[-2:])
+    return last_two if is_name(last_two) else path.name
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a run's name, FINGERPRINT/SEED."""
+    return re.fullmatch(r"[0-9a-f]{12}/\d+", text) is not None
 
 
 def starting_weights(config: Mapping[str, Any]) -> Any:

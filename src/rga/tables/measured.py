@@ -21,14 +21,14 @@ def measured_table(folder: Path) -> list[str]:
                 line = json.loads(text)
                 if "error" in line:
                     continue
-                values = [str(line[key]) for key in _NEEDED]
+                values = [str(line[key]) for key in _NEEDED if key != "commit"] + [short_commit(line["commit"])]
                 if not all(map(is_plain, values)):
                     raise ValueError("a text in it is not plain")
             except (ValueError, KeyError, TypeError) as error:
                 warnings.warn(f"{path}:{number} is left out: {error}", stacklevel=2)
                 continue
-            step, summary, device, commit, seconds = values
-            found.setdefault(device, []).append([step, summary, seconds, short_commit(commit)])
+            step, summary, device, seconds, commit = values
+            found.setdefault(device, []).append([step, summary, seconds, commit])
     lines: list[str] = []
     for device, rows in found.items():
         lines += [f"On {device}:", "", *markdown_table([device, "", "seconds", "commit"], rows, left=2), ""]

@@ -10,6 +10,7 @@ nothing but what the installed configs name.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import Run
 from rga.runs.compose import compose, prepare
-from rga.runs.folder import is_name
+from rga.runs.identity import is_name
 from rga.tables.filled import Entry, FilledTable
 from rga.tables.filling import fill, is_hydra
 from rga.tables.spec import load
@@ -146,8 +147,8 @@ def read_plan(path: Path) -> Plan:
             raise ConfigError(f"{path}:1 is no first line of a plan: its {key} are {head.get(key)!r:.80}")
     runs = tuple(_planned(line, f"{path}:{number}") for number, line in enumerate(found[1:], 2))
     for what in ("name", "number"):
-        values = [getattr(run, what) for run in runs]
-        if twice := [value for value in values if values.count(value) > 1]:
+        counts = Counter(getattr(run, what) for run in runs)
+        if twice := [value for value, count in counts.items() if count > 1]:
             raise ConfigError(f"{path} has run {twice[0]} twice: a plan has each once")
     return Plan(tuple(head["tables"]), tuple(head["overrides"]), runs)
 
@@ -160,10 +161,10 @@ def composed(planned: Planned, conf: Path = CONF) -> Run:
     """
     config = compose(planned.overrides, conf=conf)
     run = Run(config["paths"]["runs"], config)
-    if f"{run.fingerprint}/{run.seed}" != planned.name:
+    if run.name != planned.name:
         raise ConfigError(
             f"run {planned.number} of the plan is {planned.name}, but its overrides now make "
-            f"{run.fingerprint}/{run.seed}: the configs have changed since the plan was made, so make it anew"
+            f"{run.name}: the configs have changed since the plan was made, so make it anew"
         )
     return run
 

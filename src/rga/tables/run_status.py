@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from rga.files import LAST
 from rga.runs import RESULT, fingerprint, is_locked, read_result
 from rga.runs.state import State, read_state
 from rga.tables.run_plan import Plan
 
-LAST = "last.ckpt"  # as `rga.training.checkpoints` names it
 _STATES = ("running", "failed", "interrupted", "not begun", "stale", "finished")
 
 

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,11 @@ from torch import Tensor
 from rga.backbones.weights import read_checkpoint
 from rga.errors import ConfigError
 from rga.files import LAST, atomic_file
-from rga.runs.identity import VERSION
-
-RUN = "rga_run"  # in a checkpoint: the version of the rules for names, and FINGERPRINT/SEED
-
+from rga.runs.checkpoint_run import other_run, with_run
 
 # What a run is resumed from.
 _NEEDED = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
 _ANEW = "Nothing is resumed from it: put a good copy in its place, or remove it, and the run begins anew"
-
-
-def other_run(checkpoint: Mapping[str, Any], run: str) -> str | None:
-    """Which run a checkpoint is of, if that is not `run`; None also where it does not say, or by other rules."""
-    said = checkpoint.get(RUN)
-    if not isinstance(said, list) or len(said) != 2 or said[0] != VERSION or said[1] == run:
-        return None
-    return str(said[1])
 
 
 class DivergedError(RuntimeError):
@@ -92,7 +80,7 @@ class EpochCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[RUN] = [VERSION, self.run]
+        checkpoint |= with_run(self.run)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from rga.errors import ConfigError, DataError
 from rga.runs import Run
-from rga.runs.folder import is_name
+from rga.runs.identity import is_name
 from rga.runs.inputs import Inputs, InputsError
 
 log = logging.getLogger("rga")

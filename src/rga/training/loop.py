@@ -75,7 +75,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     import lightning.pytorch as pl
     from hydra.utils import instantiate
 
-    from rga.inspection import forward_flop
+    from rga.inspection import forward_flop, parameter_count
     from rga.network import build
     from rga.tables.cells_of_run import cells_of
     from rga.tables.label import label
@@ -204,7 +204,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 "cells": cells,
                 "data": data.summary,
                 "inputs": inputs.summary(),
-                "parameters": sum(parameter.numel() for parameter in task.parameters()),  # with heads and classifiers
+                "parameters": parameter_count(task),  # with heads and classifiers
                 "duration_s": round(monitor.seconds, 1),
                 "curve": [{name: _number(value) for name, value in entry.items()} for entry in monitor.curve],
                 "precision": precision_in_force(
