@@ -76,10 +76,10 @@ def reported(runs: Path, record: Recorder, checkout: Path, small_conf: Path) -> 
     rest = {"curve": curve, "parameters": 2_500_000, "duration_s": 1800.0, "device": "1 x Abacus"}
     rest |= {"data": {"name": "mine", "train": {"identities": 7, "images": 90}}, "versions": {"torch": "2.15.0"}}
     for asked in ((), HOLDOUT):
-        for attention, seed, figure in (("none", 0, 0.7), ("none", 1, 0.8), ("rga_s", 0, 0.9)):
+        for attention, seed, rank1 in (("none", 0, 0.7), ("none", 1, 0.8), ("rga_s", 0, 0.9)):
             run = record(*asked, f"attention={attention}", f"seed={seed}")
             commit = f"{'0123456789' * 4}{'-dirty' if seed else ''}"
-            run.write_result({"metrics": {"rank1": figure, "map": figure / 2}, "commit": commit, **rest})
+            run.write_result({"metrics": {"rank1": rank1, "map": rank1 / 2}, "commit": commit, **rest})
         record_all(checkout, small_conf, *asked)
     record("attention=rga_c", rank1=0.123, map=0.123)
     report(checkout, small_conf)

@@ -48,8 +48,8 @@ def take(table: Table, conf: Path, *overrides: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def figures(filled: FilledTable) -> dict[tuple[str, str], list[tuple[int, float, bool]]]:
-    """Seed, figure and whether it is recorded, of every cell with runs."""
+def values_of(filled: FilledTable) -> dict[tuple[str, str], list[tuple[int, float, bool]]]:
+    """Seed, value and whether it is recorded, of every cell with runs."""
     return {
         (line.row.name, f"{cell.column.name} {cell.metric}"): [
             (seed, round(value, 6), seed in cell.entry.recorded) for seed, value in cell.values if cell.entry
@@ -153,11 +153,11 @@ def test_recorded_and_local_runs_join(record: Recorder, table: Table, small_conf
     record("attention=none", "seed=1", rank1=0.9, map=0.9)
     record("attention=none", "seed=2", rank1=0.7, map=0.7)
     filled = fill(table, [], small_conf)
-    assert figures(filled)["Baseline", "Market1501 rank-1"] == [(0, 50.0, True), (1, 90.0, False), (2, 70.0, False)]
+    assert values_of(filled)["Baseline", "Market1501 rank-1"] == [(0, 50.0, True), (1, 90.0, False), (2, 70.0, False)]
     assert [line.row.name for line, _, _ in filled.missing()] == ["RGA-S", "RGA-C"]
     assert fill(table, ["seed=0,1,2,3"], small_conf).missing()[0][2].missing == (3,)
     only = fill(table, [], small_conf, counted="recorded")
-    assert figures(only)["Baseline", "Market1501 rank-1"] == [(0, 50.0, True), (1, 60.0, True)]
+    assert values_of(only)["Baseline", "Market1501 rank-1"] == [(0, 50.0, True), (1, 60.0, True)]
     (name,) = find_results("runs")
     assert [result["metrics"]["rank1"] for result in results("runs", name, table.results)] == [0.5, 0.9, 0.7]
 
@@ -251,7 +251,7 @@ def test_a_run_recorded_for_one_table_serves_the_others(record: Recorder, table:
     shutil.copy(table.folder / "table7.yaml", table.folder / "table8.yaml")
     other = load("8", table.folder)
     shutil.rmtree("runs")
-    assert figures(fill(other, [], small_conf))["Baseline", "Market1501 rank-1"] == [(0, 50.0, True)]
+    assert values_of(fill(other, [], small_conf))["Baseline", "Market1501 rank-1"] == [(0, 50.0, True)]
     record("attention=none", rank1=0.5, map=0.5)
     take(other, small_conf)
     assert len(read_records(table.results)) == 1, "recorded twice"
@@ -268,7 +268,7 @@ def test_a_record_that_no_row_has_is_stale(record: Recorder, table: Table, small
     (small_conf / "attention" / "rga_s.yaml").write_text("block: {_target_: rga_s, more: 1}\nafter: [1, 2, 3, 4]\n")
     filled = fill(table, [], small_conf)
     assert [record.name for record in filled.stale] == [f"{run.fingerprint}/0"]
-    assert {row for row, _ in figures(filled)} == {"Baseline"}
+    assert {row for row, _ in values_of(filled)} == {"Baseline"}
     assert not fill(table, HOLDOUT, small_conf).stale, "recorded with other overrides"
     assert len(take(table, small_conf)) == 2, "a stale record is kept"
 

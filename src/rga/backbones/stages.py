@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-LEAST_STRIDE = 4  # as of all stages in conf/backbone: before it is the stem, on maps so large that RGA is dear
+LEAST_STRIDE = 4  # as of all stages in conf/backbone: before it is the stem, on maps so large that RGA is costly
 
 
 def own_stages(network: nn.Module) -> list[str]:

@@ -25,7 +25,7 @@ _SHOWN = {  # heading: which number, its unit, its digits
     "forward": ("forward", 1, 2),
     "step": ("step", 1, 2),
 }
-_Figures = Mapping[str, Mapping[str, Any]]  # of each row
+_Costs = Mapping[str, Mapping[str, Any]]  # of each row
 
 
 def cost_table(
@@ -64,7 +64,7 @@ def cost_table(
     configs = {name: compose(entry.overrides, conf=conf) for name, entry in entries.items()}
     batch = batch or (64 if gpu else 2)
     found = costs(configs, device=device, batch=batch, rounds=rounds)
-    figures = {
+    costs_of = {
         name: {"after": configs[name]["attention"]["after"], **_figures(cost, found[BARE])}
         for name, cost in found.items()
     }
@@ -81,8 +81,8 @@ def cost_table(
         "compile": trainer["compile"] is True,
     }
     if format == "json":
-        return _json(filled, setting, figures)
-    return render(_with_costs(filled, setting, figures), format)
+        return _json(filled, setting, costs_of)
+    return render(_with_costs(filled, setting, costs_of), format)
 
 
 def _device(name: str) -> torch.device:
@@ -104,7 +104,7 @@ def _figures(cost: Cost, bare: Cost) -> dict[str, Any]:
     }
 
 
-def _with_costs(filled: FilledTable, setting: Mapping[str, Any], figures: _Figures) -> FilledTable:
+def _with_costs(filled: FilledTable, setting: Mapping[str, Any], costs_of: _Costs) -> FilledTable:
     """The costs are what the table tells of a row besides its results; a problem is the row's note."""
 
     def texts(cost: Mapping[str, Any]) -> tuple[str, ...]:
@@ -114,17 +114,17 @@ def _with_costs(filled: FilledTable, setting: Mapping[str, Any], figures: _Figur
     def note(cost: Mapping[str, Any]) -> str | None:
         return None if cost["problem"] is None else f"cannot be used here: {cost['problem']}"
 
-    costs = [figures[line.row.name] for line in filled.lines]
+    costs = [costs_of[line.row.name] for line in filled.lines]
     lines = tuple(
         replace(line, row=replace(line.row, about=texts(cost), note=note(cost)))
         for line, cost in zip(filled.lines, costs, strict=True)
     )
-    title, source = _title(setting, figures), _source(setting)
+    title, source = _title(setting, costs_of), _source(setting)
     return replace(filled, table=replace(filled.table, title=title, source=source, about=tuple(_SHOWN)), lines=lines)
 
 
-def _title(setting: Mapping[str, Any], figures: _Figures) -> str:
-    stages = {tuple(cost["after"]) for name, cost in figures.items() if name != BARE}
+def _title(setting: Mapping[str, Any], costs_of: _Costs) -> str:
+    stages = {tuple(cost["after"]) for name, cost in costs_of.items() if name != BARE}
     places = ", ".join(map(str, stages.pop())) if len(stages) == 1 else "that each block's config names"
     cpu = f"cpu, {setting['threads']} thread{'' if setting['threads'] == 1 else 's'}"
     where = cpu if setting["device"] == "cpu" else setting["device"]
@@ -145,7 +145,7 @@ def _source(setting: Mapping[str, Any]) -> str:
     )
 
 
-def _json(filled: FilledTable, setting: Mapping[str, Any], figures: _Figures) -> str:
+def _json(filled: FilledTable, setting: Mapping[str, Any], costs_of: _Costs) -> str:
     table = json.loads(render(filled, "json"))
-    rows = [{**row, "cost": figures[row["name"]]} for row in table["rows"]]
+    rows = [{**row, "cost": costs_of[row["name"]]} for row in table["rows"]]
     return json.dumps({"table": table["table"], "setting": setting, "rows": rows}, indent=2, ensure_ascii=False)

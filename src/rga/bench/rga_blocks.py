@@ -53,18 +53,18 @@ def main(
         networks: dict[str, nn.Module] = {"ours": ours, "nxn": NxN(ours)}
         x = torch.randn(batch, channels, *size, device=device).to(memory_format=FORMATS[memory_format])
         gradient, x = torch.randn_like(x), x.relu().requires_grad_()
-        calls, figures = {}, {}
+        calls, measured = {}, {}
         for name, network in networks.items():
             network.to(device).to(memory_format=FORMATS[memory_format])
             call = _step(torch.compile(network) if compile else network, x, gradient, dtype)
             call()
-            figures[name] = {"saved_mb": saved_megabytes(network, x, dtype)}
+            measured[name] = {"saved_mb": saved_megabytes(network, x, dtype)}
             if x.is_cuda:
-                figures[name]["peak_mb"] = peak_bytes(call, x.device) / 1e6
+                measured[name]["peak_mb"] = peak_bytes(call, x.device) / 1e6
             calls[name] = call
         for name, median in medians(interleaved(calls, rounds, warmup=0)).items():
-            figures[name]["seconds"] = median
-        report["stages"][stage] = {**figures, "speedup": figures["nxn"]["seconds"] / figures["ours"]["seconds"]}
+            measured[name]["seconds"] = median
+        report["stages"][stage] = {**measured, "speedup": measured["nxn"]["seconds"] / measured["ours"]["seconds"]}
     _print(report)
     return report
 

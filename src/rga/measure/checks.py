@@ -1,6 +1,6 @@
 """Whether a device computes what the CPU computes: checks that need neither data nor weights.
 
-Each gives the figures that it found; one that does not hold raises an `AssertionError` that says by how much.
+Each gives the values that it found; one that does not hold raises an `AssertionError` that says by how much.
 """
 
 from collections.abc import Callable, Iterator

@@ -30,7 +30,7 @@ _SHORTEST = 1.5  # minutes: less is no time for a training
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table that is printed last; `failed` if it is no figure."""
+    """A line of the table that is printed last; `failed` if nothing could be measured."""
 
     name: str
     text: str
