@@ -74,7 +74,9 @@ def work(
 def measure(
     overrides: Annotated[list[str] | None, typer.Argument(help="paths.data=FOLDER, where the data sets are.")] = None,
     minutes: Annotated[float, typer.Option(help="How long; what is begun is saved.", min=0.1)] = 30.0,
-    out: Annotated[Path, typer.Option(help="The folder of the record; named again, the session resumes.")] = Path("measured"),
+    out: Annotated[Path, typer.Option(help="The folder of the record; named again, the session resumes.")] = Path(
+        "measured"
+    ),
 ) -> None:
     """Measure what this machine's GPU does, as far as the minutes go: checks, benches, then trainings.
 
