@@ -55,7 +55,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     },
-    "ReIDData": {"identities": 16, "images": 4, "augment": None, "demo": None, "reader": None},
+    "ReIDData": {
+        "identities": 16,
+        "images": 4,
+        "augment": None,
+        "demo": None,
+        "reader": None,
+        "train_identities": None,
+    },
     "SceneData": {
         "class_weights": None,
         "size": [769, 769],

@@ -61,6 +61,25 @@ def test_batches_and_summary(market: Path) -> None:
     assert joined["index"].tolist() == list(range(len(joined["index"])))
 
 
+def test_fewer_identities_to_train_on(market: Path) -> None:
+    whole, part = data(market), data(market, train_identities=5)
+    assert (whole.num_classes, part.num_classes) == (9, 5)
+    numbers = sorted({sample.identity for sample in whole.split().train})
+    assert {sample.identity for sample in part.split().train} == set(numbers[:5])
+    expected = [sample for sample in whole.split().train if sample.identity in numbers[:5]]
+    assert part.split().train == expected
+    assert part.summary["train"] == {"images": len(expected), "identities": 5}
+    assert {key: part.summary[key] for key in ("query", "gallery")} == {
+        key: whole.summary[key] for key in ("query", "gallery")
+    }
+    assert part.index().splits["train"] != whole.index().splits["train"]
+    assert part.index().splits["query"] == whole.index().splits["query"]
+    assert data(market, train_identities=9).split() == whole.split()
+    for count in (0, 10):
+        with pytest.raises(DataError, match=rf"data\.train_identities={count}: .* has 9 identities"):
+            data(market, train_identities=count)
+
+
 def test_labels_belong_to_the_images(market: Path) -> None:
     """Without augmentation a training image is its file, resized."""
     module = data(market)

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class ReIDData(DataModule):
         augment: the augmentation; None: images are resized and normalised.
         cache: the folder for decoded images of a set too large for memory; None: memory, whatever the size.
         memory: bytes of decoded images that every process may hold in memory.
+        train_identities: train on the first so many identities alone, in the order of their numbers; None: on all.
         table: the file that says who is on the images, for a reader of such (`rga.data.reid.table.read`).
         source: `demo`, `demo_writer`, `seed`, `name` and `workers` (of the test loader), see `DataModule`.
 
@@ -65,6 +67,7 @@ class ReIDData(DataModule):
         augment: ReIDAugment | None = None,
         cache: str | Path | None = None,
         memory: int = 2 << 30,
+        train_identities: int | None = None,
         table: str | Path | None = None,
         **source: Any,
     ) -> None:
@@ -81,7 +84,7 @@ class ReIDData(DataModule):
             raise ValueError(f"the augmentation gives images of {augment.size}, the data module expects {self.size}")
         self.augment = augment or ReIDAugment(self.size, translate=0, flip=0, erase=0)
         self.identities, self.images, self.test_batch = identities, images, test_batch
-        self.cache, self.memory = cache, memory
+        self.cache, self.memory, self.train_identities = cache, memory, train_identities
         self.gallery_draws = 0
         self._split: Split | None = None
         self._train: TrainImages | None = None
@@ -187,10 +190,23 @@ class ReIDData(DataModule):
         return {sample.path.parent for part in (split.gallery, split.query, split.train) for sample in part}
 
     def split(self) -> Split:
-        """What the reader gives, read once; demo data have to be there (`write_demo`)."""
+        """What the reader gives, or the part that is wanted, read once; demo data have to be there (`write_demo`).
+
+        Raises:
+            DataError: see the reader; also, fewer identities than `train_identities`.
+        """
         if self._split is None:
-            self._split = self.reader(self.root)
+            split = self.reader(self.root)
+            self._split = split if self.train_identities is None else _fewer(split, self.train_identities, self.root)
         return self._split
+
+
+def _fewer(split: Split, count: int, root: Path) -> Split:
+    names = identities(split.train)
+    if not 0 < count <= len(names):
+        raise DataError(f"data.train_identities={count}: the training split of {root} has {len(names)} identities")
+    kept = set(names[:count])
+    return replace(split, train=[sample for sample in split.train if sample.identity in kept])
 
 
 class TrainImages(Dataset[dict[str, Tensor]]):
