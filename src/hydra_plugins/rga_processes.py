@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +50,7 @@ class ProcessLauncher(Launcher):
         if busy not in list(Busy):
             raise ConfigError(f"hydra.launcher.busy={busy}: expected {', '.join(Busy)}")
         self.jobs, self.busy = jobs, Busy(busy)
+        self.labels: Sequence[str] | None = None  # what to call the jobs of a launch; None: by their overrides
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None
 
@@ -63,6 +65,8 @@ class ProcessLauncher(Launcher):
         ]
         shared = set.intersection(*(set(overrides) for overrides in job_overrides)) if len(returns) > 1 else set()
         jobs = [self._job(ret, shared) for ret in returns]
+        if self.labels is not None:
+            jobs = [replace(job, label=label) for job, label in zip(jobs, self.labels, strict=True)]
         pending = {job.run.folder: job for job in jobs if job.run.config.get("rerun") or not job.run.finished}
         finished = {job.run.folder: job for job in jobs if job.run.folder not in pending}
         outcomes = {folder: outcome for folder, job in finished.items() if (outcome := _reused(job))}

@@ -24,6 +24,17 @@ def is_plain(text: str) -> bool:
     return (text.isascii() and text.isprintable()) or not any(map(_is_unseen, text))
 
 
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(7.4), duration(67), duration(3661)
+    ('7 s', '1 min 07 s', '1 h 01 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
 def printable(text: str) -> str:
     """A text for a terminal: what is not seen as its number, but for the ends of lines and tabs.
 

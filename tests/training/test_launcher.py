@@ -123,7 +123,7 @@ def test_a_process_that_leaves_no_result_has_failed(
 def test_the_value_of_a_job_is_the_objective(conf: Path) -> None:
     from rga.tables.missing import _launch
 
-    jobs = [["attention=none", "objective=map"], ["attention=rga_s"]]
+    jobs = [("first", ["attention=none", "objective=map"]), ("second", ["attention=rga_s"])]
     returns = _launch(jobs, [], lambda config: None, conf)
     assert [ret.return_value for ret in returns] == [0.25, {"rank1": 0.5, "map": 0.25}]
     GlobalHydra.instance().clear()
@@ -358,7 +358,9 @@ def test_a_table_is_run_by_the_launcher(conf: Path, capfd: pytest.CaptureFixture
     assert run_missing(fill(table, overrides, conf), ["hydra.launcher.jobs=2"], lambda config: None, conf) == []
     filled = fill(table, overrides, conf)
     assert [cell.n for cell in filled.cells if cell.entry] == 6 * [2]
-    assert "6 runs to do, 2 at a time" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "6 runs to do, 2 at a time" in told
+    assert "] Baseline on Market1501, seed 1: " in told, "a job is called by its row"
     assert run_missing(filled, [], lambda config: None, conf) == []
     assert capfd.readouterr() == ("", "")
     GlobalHydra.instance().clear()

@@ -204,7 +204,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(plan: Plan, conf: Path
 
 def test_what_every_run_is_doing(plan: Plan, conf: Path) -> None:
     running, stopped, failed, stale = (run_of(plan, number, conf) for number in (1, 2, 3, 4))
-    half = State.begun(("table 7: RGA-S, Market1501",), 600, 0).after(150, 36.0)
+    half = State.begun(("table 7: RGA-S, Market1501",), 600, 0).after(150, 36.0, {"loss": 1.5})
     for run in (running, stopped):
         half.write(run.folder)
     (stopped.folder / "last.ckpt").touch()

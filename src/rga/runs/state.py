@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class State:
     pid: int = 0
     started_at: str = ""  # this session
     updated_at: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of the last epoch: `loss`, `val/NAME`
     error: str | None = None  # the last line of what ended the session; None: it has not ended, or nobody could tell
 
     @classmethod
@@ -38,9 +39,9 @@ class State:
         now = _now()
         return cls(cells, epochs, epoch, host=socket.gethostname(), pid=os.getpid(), started_at=now, updated_at=now)
 
-    def after(self, epoch: int, seconds: float) -> "State":
-        """When an epoch has been finished in so many seconds."""
-        return replace(self, epoch=epoch, seconds_per_epoch=round(seconds, 3), updated_at=_now())
+    def after(self, epoch: int, seconds: float, metrics: Mapping[str, float]) -> "State":
+        """When an epoch has been finished in so many seconds, with these metrics."""
+        return replace(self, epoch=epoch, seconds_per_epoch=round(seconds, 3), metrics=dict(metrics), updated_at=_now())
 
     def ended(self, error: BaseException) -> "State":
         """When the session has ended without a result."""
@@ -62,7 +63,7 @@ def read_state(folder: Path) -> State | None:
 
 def _checked(found: Mapping[str, Any]) -> State:
     state = State(**{**found, "cells": tuple(map(str, found["cells"]))})
-    numbers = (state.epochs, state.epoch, state.pid, state.seconds_per_epoch or 0.0)
+    numbers = (state.epochs, state.epoch, state.pid, state.seconds_per_epoch or 0.0, *state.metrics.values())
     texts = (state.host, state.started_at, state.updated_at, state.error or "")
     if not all(isinstance(number, int | float) for number in numbers) or not all(
         isinstance(text, str) for text in texts

@@ -41,12 +41,14 @@ def run_missing(filled: FilledTable, hydra: Sequence[str], task: TaskFunction, c
         return []
     # What launchers and jobs print goes to stderr: stdout is the table's.
     with contextlib.redirect_stdout(sys.stderr):
-        returns = _launch([quoted(overrides) for _, overrides in jobs], quoted(hydra), task, conf)
+        returns = _launch([(name, quoted(overrides)) for name, overrides in jobs], quoted(hydra), task, conf)
     failures = [(name, _failure(ret)) for (name, _), ret in zip(jobs, returns, strict=True)]
     return [f"{name}: {error}" for name, error in failures if error]
 
 
-def _launch(jobs: list[list[str]], overrides: list[str], task: TaskFunction, conf: Path) -> Sequence[JobReturn]:
+def _launch(
+    jobs: Sequence[tuple[str, list[str]]], overrides: list[str], task: TaskFunction, conf: Path
+) -> Sequence[JobReturn]:
     """What `rga train -m` does after its sweeper has made the list of jobs (it cannot list rows of a table)."""
     with initialize_config_dir(str(conf), job_name="train", version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
@@ -58,7 +60,9 @@ def _launch(jobs: list[list[str]], overrides: list[str], task: TaskFunction, con
             raise ConfigError(f"{' '.join(overrides)}: {error}") from error
         context = launcher_context(hydra, config)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-        return list(launcher.launch(jobs, initial_job_idx=0))
+        if hasattr(launcher, "labels"):  # ours; others have names of their own for jobs
+            launcher.labels = [label for label, _ in jobs]
+        return list(launcher.launch([own for _, own in jobs], initial_job_idx=0))
 
 
 def _failure(ret: JobReturn) -> str | None:

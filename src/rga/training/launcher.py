@@ -20,11 +20,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from rga.files import expect_no_links_out
-from rga.printing import printable
+from rga.printing import duration, printable
 from rga.runs import Run
 from rga.runs.identity import processes
 from rga.training import engine
 from rga.training.forkserver import Forked, ForkServer
+from rga.training.live import Live
 from rga.training.signals import stopping
 
 COMMAND = (sys.executable, "-m", "rga", "train")
@@ -92,8 +93,8 @@ def run_jobs(
     A job is taken from `jobs` when there is a free slot for it, so they may be found on the way; `ended` hears of each
     outcome. Those that another process is making, such as the same sweep in another terminal, come last, see `Busy`.
 
-    A line on stderr tells of each job that has ended. However this function is left (a signal, an error), no process
-    that it started is left behind.
+    A line on stderr tells of each job that has ended; a terminal also shows how far the others are. However this
+    function is left (a signal, an error), no process that it started is left behind.
     """
     environments = [{**engine.alone(), "PYTHONUNBUFFERED": "1", **slot} for slot in slots]
     places = [_Slot(environment, ForkServer(environment)) for environment in environments]
@@ -116,7 +117,7 @@ def run_jobs(
 
     if total is not None:
         _say(f"{total} {'run' if total == 1 else 'runs'} to do, {min(len(slots), total)} at a time")
-    with stopping(where):
+    with stopping(where), Live(total, len(slots)) as live:
         try:
             while True:
                 while free and (job := next(waiting, None)) is not None:
@@ -126,6 +127,7 @@ def run_jobs(
                         running.append(_start(job, free.popleft()))
                 if not running and not aside:
                     break
+                live.update([(child.job, child.started) for child in running], outcomes)
                 time.sleep(0.05)
                 for child in [child for child in running if child.process.poll() is not None]:
                     _stop([child])  # what its DDP processes may have left
@@ -209,13 +211,7 @@ def _tell(outcome: Outcome, done: int, total: int | None) -> None:
     place, left = (f"{done}/{total}", f", {total - done} left") if total is not None else (str(done), "")
     ending = "" if outcome.error is None else f", FAILED: {outcome.error} (see {outcome.job.console})"
     ending = f", skipped: {_BUSY}" if outcome.skipped else ending
-    _say(f"[{place}] {outcome.job.label}: {_duration(outcome.seconds)}{ending}{left}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    _say(f"[{place}] {outcome.job.label}: {duration(outcome.seconds)}{ending}{left}")
 
 
 def _say(line: str) -> None:

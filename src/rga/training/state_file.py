@@ -1,5 +1,6 @@
 """Keep `state.json` in a run's folder up to date, for `rga status`."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from rga.runs.state import State, read_state
 from rga.training.checkpoints import UnfinishedError
+from rga.training.monitor import Monitor
 from rga.training.signals import StoppedError
 
 
@@ -21,10 +23,11 @@ class StateFile(Callback):
     Args:
         folder: the run's; None in a process that records nothing.
         epochs: how many the run has.
+        monitor: what the epochs gave; it is called before.
     """
 
-    def __init__(self, folder: Path | None, epochs: int) -> None:
-        self.folder, self.epochs = folder, epochs
+    def __init__(self, folder: Path | None, epochs: int, monitor: Monitor) -> None:
+        self.folder, self.epochs, self.monitor = folder, epochs, monitor
         before = read_state(folder) if folder is not None else None
         self.state = State.begun(before.cells if before else (), epochs, before.epoch if before else 0)
 
@@ -52,7 +55,13 @@ class StateFile(Callback):
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.state = self.state.after(trainer.current_epoch + 1, time.monotonic() - self._started)
+        last = self.monitor.curve[-1] if self.monitor.curve else {}
+        told = {
+            name: value
+            for name, value in last.items()
+            if (name == "loss" or name.startswith("val/")) and math.isfinite(value)
+        }
+        self.state = self.state.after(trainer.current_epoch + 1, time.monotonic() - self._started, told)
         self._write()
 
     def _write(self) -> None:

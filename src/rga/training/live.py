@@ -1,0 +1,101 @@
+"""What jobs look like in a terminal while they run: a line for each of them, and one for the whole."""
+
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rga.printing import duration, printable
+from rga.runs.state import read_state
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rga.training.launcher import Job, Outcome
+
+_EVERY = 1.0  # seconds between looks at what the jobs say of themselves
+
+
+class Live:
+    """Keeps the lines at the bottom of the terminal on stderr; whatever is printed there meanwhile stands above them.
+
+    Without a terminal it shows nothing. It starts no thread: the loop that watches the jobs calls `update`.
+
+    Args:
+        total: how many jobs there are; None: they are found on the way.
+        slots: how many run at a time.
+    """
+
+    def __init__(self, total: int | None, slots: int) -> None:
+        self.total, self.slots = total, slots
+        self._looked, self._ended = 0.0, 0
+        self._shown = None
+        if sys.stderr.isatty():
+            from rich.console import Console  # late: without a terminal nothing of it is needed
+            from rich.live import Live as RichLive
+
+            console = Console(stderr=True)
+            if not console.is_dumb_terminal:
+                self._shown = RichLive(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+
+    def __enter__(self) -> "Live":
+        if self._shown is not None:
+            self._shown.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._shown is not None:
+            self._shown.stop()
+
+    def update(self, running: Sequence[tuple["Job", float]], outcomes: Sequence["Outcome"]) -> None:
+        """Show what runs, each with the moment (`time.monotonic`) at which it began; and how many have ended."""
+        now = time.monotonic()
+        if self._shown is not None and (now - self._looked >= _EVERY or len(outcomes) != self._ended):
+            self._looked, self._ended = now, len(outcomes)
+            self._shown.update(lines(running, outcomes, self.total, self.slots, now), refresh=True)
+
+
+def lines(
+    running: Sequence[tuple["Job", float]], outcomes: Sequence["Outcome"], total: int | None, slots: int, now: float
+) -> "Table":
+    """For each running job what it is, its epochs, loss and metric of the last one, time left; below, for all jobs.
+
+    The time left for all takes those that have not begun to last as long as the mean of those that have.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    for _ in range(3):
+        table.add_column(justify="right", no_wrap=True)
+    lasted = [outcome.seconds for outcome in outcomes if outcome.seconds and outcome.error is None]
+    left = []
+    for job, started in running:
+        state, rest = read_state(job.run.workplace), None
+        if state is not None and state.seconds_per_epoch is not None:
+            rest = (state.epochs - state.epoch) * state.seconds_per_epoch
+            left.append(rest)
+            lasted.append(now - started + rest)
+        epochs = f"epoch {state.epoch}/{state.epochs}" if state is not None else "starting"
+        told = _metrics(state.metrics) if state is not None else ""
+        table.add_row(*map(Text, (printable(job.label), epochs, told, f"{duration(rest)} left" if rest else "")))
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    ended = [f"{len(outcomes) - failed} of {total} done" if total is not None else f"{len(outcomes) - failed} done"]
+    ended += [f"{failed} failed"] if failed else []
+    waiting = total - len(outcomes) - len(running) if total is not None else 0
+    known = total is not None and lasted and len(left) == len(running)
+    seconds = (sum(left) + waiting * statistics.fmean(lasted)) / slots if known else None
+    table.add_row(*map(Text, (", ".join(ended), "", "", f"{duration(seconds)} left" if seconds else "")))
+    return table
+
+
+def _metrics(told: Mapping[str, float]) -> str:
+    """The loss and one metric of the validation, if there is one."""
+    validation = [name for name in told if name.startswith("val/") and not name.endswith("loss")]
+    names = [name for name in ("loss", *validation[:1]) if name in told]
+    return "  ".join(f"{name.removeprefix('val/')} {told[name]:.3g}" for name in names)
