@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from rga.inference.sheet import Heat, Profile, compose, draw, over
+from rga.drawing.sheet import Heat, Profile, compose, over
+from rga.inference.sheet import draw
 
 
 def pixels(heat: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -6,15 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from rga.attention import CBAM
 from rga.bench.costs import network_of
 from rga.inspection import forward_flop
+from rga.tasks import Classification
 from rga.training.gates import BINS, _statistics, see
+from rga.training.images import show
 from rga.training.loggers import wandb_logger
 from rga.training.monitor import Monitor
-from training.command import only_result, train
+from training.command import CIFAR, SCENES, only_result, train
 from training.wandb_file import OfflineRun, read
 
 
@@ -84,6 +87,49 @@ def test_flops_are_those_of_the_network_whatever_is_tested(
 
 
 @pytest.mark.slow
+def test_rank_lists_and_gates_are_images(runs: dict[tuple[str, int], tuple[Path, OfflineRun]]) -> None:
+    folder, run = runs["rga_sc", 0]
+    (files,) = folder.glob("*/*/wandb/offline-run-*/files")
+    for name in ("test/rank_lists", "test/gates"):
+        (entry,) = (entry for entry in run.history if f"{name}/filenames" in entry)
+        (path,) = entry[f"{name}/filenames"]
+        with Image.open(files / path) as drawn:
+            assert drawn.size == (entry[f"{name}/width"], entry[f"{name}/height"])
+            assert len(drawn.getcolors(1 << 20) or []) > 100
+    result = only_result(folder)
+    assert result["metrics"].keys() == only_result(runs["rga_sc", 1][0])["metrics"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("small", "expected"), [(CIFAR, "test/confusion_matrix"), (SCENES, "test/classes/")])
+def test_images_of_the_other_tasks(tmp_path: Path, small: list[str], expected: str) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tmp_path / "runs", "logger=tensorboard", "recipe.epochs=2", small=small)
+    (folder,) = tmp_path.glob("runs/*/*/tensorboard")
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    images = [tag for tag in events.Tags()["images"] if tag.startswith(expected)]
+    assert images
+    assert all(events.Images(tag)[0].width > 30 for tag in images)
+
+
+def test_what_goes_wrong_with_an_image_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    class Gone(Classification):
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+            self.answers = torch.ones(3, 3, dtype=torch.long)
+
+    logger = wandb_logger(Path("abc/0"), "rga", offline=True)
+    with caplog.at_level("WARNING", logger="rga"):
+        show([logger], Gone(), SimpleNamespace(), 0)  # data without classes
+    assert "not all images are logged: AttributeError" in caplog.text
+    caplog.clear()
+    show([wandb_logger(Path("abc/0"), "rga", offline=True, images=False)], Gone(), SimpleNamespace(), 0)
+    assert not caplog.text
+
+
+@pytest.mark.slow
 def test_tensorboard_holds_the_same(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -93,6 +139,7 @@ def test_tensorboard_holds_the_same(tmp_path: Path) -> None:
     events.Reload()
     tags = events.Tags()
     assert {"rank1", "parameters", "flops"} <= set(tags["scalars"])
+    assert {"test/rank_lists", "test/gates"} == set(tags["images"])
     means = [tag for tag in tags["scalars"] if tag.startswith("gates/") and tag.endswith("spatial/mean")]
     assert means
     assert {tag.replace("/mean", "/histogram") for tag in means} <= set(tags["histograms"])

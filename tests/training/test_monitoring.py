@@ -47,6 +47,9 @@ class Data(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.batches(), batch_size=None)
 
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self.val_dataloader()
+
     def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.batches()[:2], batch_size=None)
 
@@ -215,4 +218,10 @@ def test_error_is_the_share_of_wrong_answers() -> None:
     images = Data().batches()[:2]
     wrong = [module.eval()(batch["image"]).argmax(1) != batch["label"] for batch in images]
     assert float(trainer.callback_metrics["val/error"]) == pytest.approx(float(torch.cat(wrong).float().mean()))
+    trainer.test(module, datamodule=Data(), verbose=False)
+    answers = [module.eval()(batch["image"]).argmax(1) for batch in images]
+    for label in range(3):
+        for answer in range(3):
+            pairs = zip(torch.cat(answers).tolist(), [int(x) for b in images for x in b["label"]], strict=True)
+            assert module.answers[label, answer] == sum(pair == (answer, label) for pair in pairs)
     assert "val/top5_error" not in trainer.callback_metrics  # of three classes none is outside the first five

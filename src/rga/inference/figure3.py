@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from rga.data import ReIDData, decoding
 from rga.data.decoding import SUFFIXES
 from rga.data.reid.augment import Normalize
+from rga.drawing.sheet import Heat, Profile
 from rga.errors import ConfigError
+from rga.examples import equally_distant
 from rga.inference import attention_maps
 from rga.inference.features import expect_outside, find
-from rga.inference.sheet import Heat, Profile, draw, kind
+from rga.inference.sheet import draw, kind
 from rga.inference.trained import load
 from rga.network import build, component
 from rga.runs.compose import compose
@@ -137,8 +139,7 @@ def figure(filled: FilledTable, out: Path, shown: Shown, folder: Path | None = N
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
     """`count` of them from equally distant places; all where there are fewer."""
-    count = min(count, len(paths))
-    return [paths[place * len(paths) // count] for place in range(count)]
+    return [paths[place] for place in equally_distant(len(paths), count)]
 
 
 def _gradcam(name: str, entry: Entry, images: Tensor) -> tuple[Heat, str]:

@@ -10,11 +10,11 @@ import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from rga.data import decoding, registry
 from rga.data.progress import watched
 from rga.data.reid.augment import Normalize
+from rga.drawing.overlay import overlay
 from rga.errors import DataError
 from rga.inference.extraction import writing
 from rga.inference.features import digest, expect_outside, find
@@ -80,23 +80,17 @@ def predict(
         "mirror": task.scan.mirror,
     })  # fmt: skip
     task.to(fabric.device)
-    normalize, colours = Normalize().to(fabric.device), task.colours.cpu()
+    normalize, colours = Normalize().to(fabric.device), task.colours.cpu().numpy()
     missing = [result for result in results if not result.exists()]
     for result in watched(missing, "predicting" if ids else "drawing", len(missing)):
-        picture = decoding.load(results[result])  # (H, W, 3)
+        image = decoding.load(results[result])  # (H, W, 3)
         with torch.inference_mode(), fabric.autocast():
-            image = normalize(torch.tensor(picture, device=fabric.device).permute(2, 0, 1).unsqueeze(0))
-            classes = task(image).argmax(1)[0].cpu()  # (H, W)
-        drawn = draw(picture, classes, colours, strength) if numbers is None else numbers[classes.numpy()]
+            pixels = normalize(torch.tensor(image, device=fabric.device).permute(2, 0, 1).unsqueeze(0))
+            classes = task(pixels).argmax(1)[0].cpu().numpy()  # (H, W)
+        drawn = overlay(image, classes, colours, strength) if numbers is None else numbers[classes]
         with writing(result) as file:
             Image.fromarray(drawn).save(file, format="png")
     return len(missing)
-
-
-def draw(picture: np.ndarray, classes: Tensor, colours: Tensor, strength: float) -> np.ndarray:
-    """Mix an image (H, W, 3) uint8 with the colours (K, 3) of its pixels' classes (H, W)."""
-    painted = colours[classes].numpy().astype(np.float32)
-    return (picture * (1 - strength) + painted * strength).round().astype(np.uint8)
 
 
 def _fabric(trained: Trained, device: str) -> Fabric:

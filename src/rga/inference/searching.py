@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from rga.data import decoding
 from rga.data.progress import watched
+from rga.drawing.rank_lists import rank_lists
 from rga.errors import DataError
 from rga.inference.extraction import FEATURES, Features, read, writing
 from rga.inference.features import Extractor, expect_outside, find
@@ -21,9 +21,7 @@ _NAME = re.compile(r"(-1|\d+)_c(\d+)")
 _JUNK = -1
 
 _CHUNK = 256  # queries whose scores are in memory at a time
-_HEIGHT, _FRAME, _GAP = 192, 6, 6  # pixels of a rank list
 _ROWS = 20
-_COLOURS = {True: (0, 160, 0), False: (210, 0, 0), None: (150, 150, 150)}
 
 
 @dataclass(frozen=True)
@@ -131,18 +129,8 @@ def draw(rankings: list[Ranking], size: tuple[int, int], file: Path) -> str:
     Raises:
         DataError: an image is not there any more, or the file cannot be written.
     """
-    height, width = _HEIGHT, round(_HEIGHT * size[1] / size[0])
-    rows = rankings[:_ROWS]
-    cell = (width + 2 * _FRAME + _GAP, height + 2 * _FRAME + _GAP)
-    columns = 1 + max(len(ranking.matches) for ranking in rows)
-    sheet = Image.new("RGB", (columns * cell[0] + 3 * _GAP, len(rows) * cell[1] + _GAP), "white")
-    for row, ranking in enumerate(rows):
-        framed = [(ranking.path, (0, 0, 0)), *((match.path, _COLOURS[match.right]) for match in ranking.matches)]
-        for column, (path, colour) in enumerate(framed):
-            left = _GAP + column * cell[0] + (2 * _GAP if column else 0)  # the query stands apart
-            picture = Image.new("RGB", (width + 2 * _FRAME, height + 2 * _FRAME), colour)
-            picture.paste(Image.fromarray(decoding.load(path, (height, width))), (_FRAME, _FRAME))
-            sheet.paste(picture, (left, _GAP + row * cell[1]))
+    rows = [(ranking.path, [(match.path, match.right) for match in ranking.matches]) for ranking in rankings[:_ROWS]]
+    sheet = rank_lists(rows, size)
     with writing(file) as target:
         sheet.save(target, format=kind(file))
     return f"{file}" if len(rows) == len(rankings) else f"{file}: the first {len(rows)} of {len(rankings)} queries"

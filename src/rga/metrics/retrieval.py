@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributed import all_gather_object
 from torchmetrics import Metric
 
+from rga.metrics.best_matches import best_matches
 from rga.metrics.ranking import JUNK, RankingResult, evaluate_distances, evaluate_ranking
 from rga.metrics.reranking import rerank
 from rga.metrics.single_shot import single_gallery_shot
@@ -31,6 +32,7 @@ class RetrievalMetrics(Metric):
         rerank: whether there are also `rerank/map`, ...: the metrics after `rga.metrics.rerank` with its defaults, in
             the whole gallery (so with `gallery_draws` they have no ranks). Junk is nobody's neighbour.
         ranking: after `compute()`, what `evaluate_ranking` gave, with the average precision of each query.
+        examples: after `compute()`, some queries with their best matches, see `best_matches`, by their index.
 
     Examples:
         >>> metrics = RetrievalMetrics()
@@ -57,6 +59,7 @@ class RetrievalMetrics(Metric):
         self.gallery_draws = 0
         self.rerank = False
         self.ranking: RankingResult | None = None
+        self.examples: list[tuple[int, list[tuple[int, bool]]]] = []
         for name in ("features", "identities", "cameras", "is_query", "index"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -89,11 +92,17 @@ class RetrievalMetrics(Metric):
         if len(self.features) == 0:
             raise ValueError("no images: call update() with query and gallery images before compute()")
         identities, cameras = _joined(self.identities), _joined(self.cameras)
-        is_query, chosen = _joined(self.is_query).bool(), self._chosen(_joined(self.index))
+        index = _joined(self.index)
+        is_query, chosen = _joined(self.is_query).bool(), self._chosen(index)
         query, gallery = chosen[is_query[chosen]], chosen[~is_query[chosen]]
         features = _joined(self.features)
         sets = [values[part] for values in (features, identities, cameras) for part in (query, gallery)]
         result = self.ranking = evaluate_ranking(*sets, metric=self.metric)
+        asked, answers = (index[part].tolist() for part in (query, gallery))
+        self.examples = [
+            (asked[place], [(answers[image], right) for image, right in found])
+            for place, found in best_matches(*sets, metric=self.metric)
+        ]
         if self.gallery_draws:
             cmc = single_gallery_shot(*sets, draws=self.gallery_draws, metric=self.metric)
             result = replace(result, cmc=cmc)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from rga.errors import ConfigError
 from rga.tasks.task import Task
@@ -30,6 +30,7 @@ class Classification(Task):
         super().__init__(**parts)
         self.smoothing = smoothing
         self.classifier: nn.Linear | None = None  # the data say how many classes there are
+        self.answers = torch.empty(0, 0, dtype=torch.long)  # after a test: images by true class and answer
 
     def setup(self, stage: str) -> None:
         if self.classifier is None:
@@ -44,6 +45,7 @@ class Classification(Task):
             )
         accuracy = partial(MulticlassAccuracy, self.num_classes, average="micro", validate_args=False)
         self.top1, self.top5 = accuracy(), accuracy(top_k=5) if self.num_classes > 5 else None
+        self.confusion = MulticlassConfusionMatrix(self.num_classes, validate_args=False)
 
     def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
         self.classifier = nn.Linear(self.channels, len(state["classifier.weight"]))
@@ -69,19 +71,26 @@ class Classification(Task):
         return count / self.all_gather(count).mean()  # type: ignore[union-attr]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        logits = self(batch["image"])
+        self._count(batch)
+
+    def _count(self, batch: dict[str, Tensor]) -> Tensor:
+        logits: Tensor = self(batch["image"])
         for metric in (self.top1, self.top5):
             if metric is not None:
                 metric.update(logits, batch["label"])
+        return logits
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
+        logits = self._count(batch)
+        self.confusion.update(logits.argmax(1), batch["label"])
 
     def on_validation_epoch_end(self) -> None:
         self._report("val/")
 
     def on_test_epoch_end(self) -> None:
         self._report("")
+        self.answers = self.confusion.compute().cpu()
+        self.confusion.reset()
 
     def _report(self, prefix: str) -> None:
         for name, metric in (("error", self.top1), ("top5_error", self.top5)):

@@ -56,6 +56,7 @@ class ReID(Task):
         self.smoothing = smoothing
         self.triplet = BatchHardTriplet(margin)
         self.after_bn, self.before_bn = RetrievalMetrics(), RetrievalMetrics()
+        self.examples: list[tuple[int, list[tuple[int, bool]]]] = []  # after a test, see `RetrievalMetrics`
 
     def setup(self, stage: str) -> None:
         if self.classifier is None and stage != "test":
@@ -109,5 +110,7 @@ class ReID(Task):
                 ) from error
             if not prefix and metric.ranking and not metric.gallery_draws:  # draws give the ranks of no one query
                 self.queries = pack(metric.ranking.average_precision, metric.ranking.first_match)
+            if not prefix:
+                self.examples = metric.examples
             self.log_dict({prefix + name: value for name, value in metrics.items()}, rank_zero_only=True)
             metric.reset()

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from rga.attention import AnySize
 from rga.backbones.stages import stage_name
 from rga.errors import ConfigError, DataError
+from rga.examples import equally_distant
 from rga.heads import Plain, Segmenter
 from rga.metrics import intersection_over_union
 from rga.tasks.scanning import Scan
@@ -66,6 +67,7 @@ class Segmentation(Task):
         self.register_buffer("class_weights", None)
         self.segmenter: Segmenter | None = None  # the data say how many classes there are
         self.confusion: Any = nn.ModuleList()  # a matrix for each part
+        self.examples: dict[str, Tensor] = {}  # after a test, by name: the classes (H, W) of images of the first part
 
     def setup(self, stage: str) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -138,11 +140,19 @@ class Segmentation(Task):
             count = self.all_gather(count).mean()  # type: ignore[union-attr]
         return total / count.clamp(min=torch.finfo(count.dtype).tiny)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.test_step(batch, batch_idx)
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._classes(batch, 0)
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.confusion[dataloader_idx].update(self(batch["image"]).argmax(1), batch["label"])
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        classes = self._classes(batch, dataloader_idx)
+        if dataloader_idx == 0 and batch_idx in equally_distant(int(self.trainer.num_test_batches[0])):
+            self.examples[batch["name"][0]] = classes[0].to(torch.uint8).cpu()
+
+    def _classes(self, batch: dict[str, Any], part: int) -> Tensor:
+        """(B, H, W), counted in the matrix of a part."""
+        classes: Tensor = self(batch["image"]).argmax(1)
+        self.confusion[part].update(classes, batch["label"])
+        return classes
 
     def on_validation_epoch_end(self) -> None:
         self._report(0, "val/")

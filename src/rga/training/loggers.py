@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from rga.runs import RERUN
@@ -21,10 +22,16 @@ _STEP, _EPOCH = "trainer/global_step", "epoch"
 
 
 class WandbRun(WandbLogger):
-    """Lightning's logger whose run one can read: named by its `Label`, each metric over the steps or the epochs."""
+    """Lightning's logger whose run one can read: named by its `Label`, each metric over the steps or the epochs.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+        images: whether test images are logged, see `rga.training.images`.
+        options: of Lightning's logger.
+    """
+
+    def __init__(self, images: bool = True, **options: Any) -> None:
         super().__init__(**options)
+        self.images = images
         self._defined: set[str] = set()
 
     def introduce(self, label: Label) -> None:
@@ -65,7 +72,9 @@ class WandbRun(WandbLogger):
             self.experiment.define_metric(name, step_metric=_EPOCH)
 
 
-def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto", **options: Any) -> WandbRun:
+def wandb_logger(
+    save_dir: Path, project: str, offline: bool | str = "auto", images: bool = True, **options: Any
+) -> WandbRun:
     """Log to the wandb run `<fingerprint>-<seed>`, so that a resumed run continues in the same place.
 
     Args:
@@ -73,6 +82,7 @@ def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto", **o
         project: of wandb.
         offline: "auto" is offline where neither WANDB_API_KEY nor a login of `wandb login` is found; `wandb sync` sends
             an offline run later. WANDB_MODE has the last word.
+        images: whether test images are sent as well: rank lists, scenes, a confusion matrix.
         options: of `wandb.init`; without them, name, group, job type and tags say what the run is.
 
     Raises:
@@ -90,6 +100,7 @@ def wandb_logger(save_dir: Path, project: str, offline: bool | str = "auto", **o
         project=project,
         id=f"{run.parent.name}-{run.name}",
         offline=bool(offline),
+        images=images,
         resume="allow",
         **{
             option: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
@@ -118,6 +129,19 @@ def log_histograms(logger: Logger, histograms: Mapping[str, Sequence[int]], epoc
                 sum_squares=(total * centres**2).sum(), bucket_limits=limits[1:].tolist(),
                 bucket_counts=total.tolist(), global_step=epoch,
             )  # fmt: skip
+
+
+def shows_images(logger: Logger) -> bool:
+    """Whether a logger takes images, and is to."""
+    return isinstance(logger, TensorBoardLogger) or (isinstance(logger, WandbRun) and logger.images)
+
+
+def log_image(logger: Logger, name: str, image: NDArray[np.uint8], step: int) -> None:
+    """Log an image (H, W, 3), where a logger has images."""
+    if isinstance(logger, WandbRun):
+        logger.log_image(name, [image], step=step)
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(name, image, step, dataformats="HWC")
 
 
 def conclude(logger: Logger, facts: Mapping[str, Any], step: int) -> None:

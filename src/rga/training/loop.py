@@ -88,6 +88,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         StopWhenDiverged,
         time_limit,
     )
+    from rga.training.images import show
     from rga.training.loggers import conclude, finished_wandb, introduce
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
     from rga.training.provenance import provenance
@@ -220,6 +221,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 "epoch": config.recipe.epochs,
                 "data_digest": json.dumps(result["inputs"], sort_keys=True),
             }
+            show(trainer.loggers, task, data, trainer.global_step)
             for logger in trainer.loggers:
                 conclude(logger, facts, trainer.global_step)
             log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

@@ -48,7 +48,7 @@ class ImageData(DataModule):
         source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
 
     Attributes:
-        num_classes: classes that have a name (after `setup`).
+        num_classes, classes: how many classes have a name, and these (after `setup`).
         summary: images and classes of each split (after `setup`).
     """
 
@@ -75,6 +75,7 @@ class ImageData(DataModule):
         self._folder: Path | None = None
         self._train: TrainImages | None = None
         self._test: TestImages | None = None
+        self.classes: list[str] = []
 
     @property
     def global_batch(self) -> tuple[int, str, str]:
@@ -97,7 +98,7 @@ class ImageData(DataModule):
         if self._test is not None and not (training and self._train is None):
             return
         split = self._read()
-        self.num_classes = len(split.classes)
+        self.num_classes, self.classes = len(split.classes), list(split.classes)
         self.summary = {"name": self.name} | {
             part: {"images": len(images), "classes": len(np.unique(images.labels))}
             for part, images in (("train", split.train), ("test", split.test))

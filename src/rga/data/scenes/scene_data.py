@@ -146,6 +146,10 @@ class SceneData(DataModule):
         """Those of the images."""
         return {scene.image.parent for scenes in self._read().parts.values() for scene in scenes}
 
+    def scenes(self, part: str) -> list[Scene]:
+        """The images of a split, in the order in which they are tested."""
+        return self._read().parts[part]
+
     def _whole(self, part: str) -> DataLoader[Any]:
         split = self._read()
         scenes = WholeScenes(split.parts[part], split)
