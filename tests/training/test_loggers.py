@@ -17,7 +17,7 @@ from rga.training.gates import BINS, _statistics, see
 from rga.training.images import show
 from rga.training.loggers import wandb_logger
 from rga.training.monitor import Monitor
-from training.command import CIFAR, SCENES, only_result, train
+from training.command import CIFAR, SCENES, kill_after_a_checkpoint, only_result, train
 from training.wandb_file import OfflineRun, read
 
 
@@ -98,6 +98,22 @@ def test_rank_lists_and_gates_are_images(runs: dict[tuple[str, int], tuple[Path,
             assert len(drawn.getcolors(1 << 20) or []) > 100
     result = only_result(folder)
     assert result["metrics"].keys() == only_result(runs["rga_sc", 1][0])["metrics"].keys()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_tells_of_the_epochs_before(tmp_path: Path) -> None:
+    """Of wandb's offline files under one name the one that is sent last counts: it has to hold the whole run."""
+    options = ["logger=wandb", "attention=rga_s"]
+    kill_after_a_checkpoint(tmp_path / "runs", *options)
+    assert "resuming from" in train(tmp_path / "runs", *options).stderr
+    paths = sorted(tmp_path.glob("runs/*/*/wandb/offline-run-*/*.wandb"))
+    assert len(paths) == 2
+    run = read(max(paths, key=lambda path: path.stat().st_mtime))
+    for kind in ("mean", "histogram/bins"):
+        names = {name for entry in run.history for name in entry if name.endswith(f"spatial/{kind}")}
+        assert names
+        for name in names:
+            assert [entry["epoch"] for entry in run.history if name in entry] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow

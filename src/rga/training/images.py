@@ -79,16 +79,8 @@ def _gates(task: ReID, images: NDArray[np.uint8]) -> Iterator[Named]:
     maps = {stage: gate for stage, gates in found.items() if (gate := gates.spatial()) is not None}
     rows = [Heat(stage, _array(gate), _range(gate), "gate") for stage, gate in maps.items()]
     if rows:
-        yield (
-            "gates",
-            _pixels(
-                compose(
-                    images,
-                    rows,
-                    [f"Spatial gates; the colours of each row have a range of their own, at least {_NARROWEST} wide."],
-                )
-            ),
-        )
+        said = f"Spatial gates; the colours of each row have a range of their own, at least {_NARROWEST} wide."
+        yield "gates", _pixels(compose(images, rows, [said]))
 
 
 def _array(gate: Tensor) -> NDArray[np.float32]:

@@ -33,7 +33,8 @@ class Monitor(Callback):
 
     `curve` is a list of {epoch, lr, images_per_second, <what training_step returns>, <what validation logs>, <the
     statistics of the gates, see `rga.training.gates`>};
-    `seconds` counts the training of all sessions of a run that was resumed.
+    `seconds` counts the training of all sessions of a run that was resumed, and `histograms` are the gates' of each
+    epoch, kept where a logger will have to be told of them again (`begins_anew`).
 
     The averages are kept on the device and read every `steps` steps and at the end of an epoch: reading makes the host
     wait for the device. (Lightning's `self.log(prog_bar=True)` reads in every step.)
@@ -45,6 +46,7 @@ class Monitor(Callback):
         self.steps = steps
         self.curve: list[dict[str, float]] = []
         self.seconds = 0.0
+        self.histograms: list[dict[str, list[int]]] = []
         self.latest: dict[str, float] = {}  # for the progress bar
         self._sums: dict[str, Tensor] = {}
         self._read: dict[str, float] = {}  # the sums when they were last read
@@ -54,10 +56,11 @@ class Monitor(Callback):
         self._validating = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve, "seconds": self.seconds}
+        return {"curve": self.curve, "seconds": self.seconds, "histograms": self.histograms}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve, self.seconds = state_dict["curve"], state_dict["seconds"]
+        self.histograms = state_dict.get("histograms", [])  # older checkpoints have none
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell of the epochs before, where the loggers of a run that is resumed cannot resume from what they had."""
@@ -68,6 +71,8 @@ class Monitor(Callback):
                     named = {name if "/" in name else f"epoch/{name}": value for name, value in values.items()}
                     step = trainer.global_step * number // len(self.curve)
                     logger.log_metrics({**named, "epoch": number}, step=step)
+                    if len(self.histograms) == len(self.curve):
+                        log_histograms(logger, self.histograms[number - 1], number, step)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._sums, self._read, self._done, self._images = {}, {}, 0, 0
@@ -139,6 +144,8 @@ class Monitor(Callback):
         self._report(trainer, told, entry["epoch"])
         for logger in trainer.loggers:
             log_histograms(logger, gates.histograms, trainer.current_epoch + 1, trainer.global_step)
+        if any(map(begins_anew, trainer.loggers)):
+            self.histograms.append(gates.histograms)
         if trainer.is_global_zero:
             values = "  ".join(f"{name} {value:.4f}" for name, value in averages.items())
             log.info(
