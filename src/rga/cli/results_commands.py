@@ -35,17 +35,31 @@ def record(
 
 
 def report(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[N ...] [OVERRIDES]", help="Of --html: tables, and overrides; none: all there is."),
+    ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write one page to open in a browser instead, local runs included.")
     ] = None,
+    figure3: Annotated[
+        Path | None, typer.Option("--figure3", help="Of --html: an image that rga figure 3 --out has written.")
+    ] = None,
 ) -> None:
-    """Write RESULTS.md, its images and the README's table from the recorded runs."""
+    """Write RESULTS.md, its images and the README's table from the recorded runs.
+
+    rga report --html report.html 1 zoo scale=demo
+    """
     if html is not None:
-        from rga.tables.html_page import write_page
+        from rga.bench.flops_of_rows import flops_of_rows
+        from rga.tables.html_page import tables_of, write_page
 
         with plain_warnings():
-            say(str(write_page(html)))
+            tables = tables_of(what or [])
+            say(str(write_page(html, tables, flops_of_rows(tables), figure3)))
         return
+    if what or figure3:
+        raise typer.BadParameter("RESULTS.md shows all that is recorded; tables, overrides and --figure3 are of --html")
     from rga.paths import EXPERIMENTS
     from rga.tables.pages import report
 

@@ -1,11 +1,15 @@
 """`rga report --html FILE`: a page that needs no network, with `rga table`'s numbers and the runs behind them."""
 
+import base64
+import hashlib
 import json
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rga.errors import ConfigError
 from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
 from rga.tables.filled import Entry, FilledTable
@@ -14,33 +18,69 @@ from rga.tables.formats import as_json
 from rga.tables.notes import footnotes, notes
 from rga.tables.origin import short_commit
 from rga.tables.pages import heading
+from rga.tables.paired import against_baseline
 from rga.tables.recorded import recorded_settings
 from rga.tables.render import texts
-from rga.tables.spec import available, load
+from rga.tables.spec import available, load, tables_and_overrides
 
 _PARTS = Path(__file__).parent / "html"
+_IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
+_NOT_COMPARED = ("seed", "paths", "logger", "hydra", "rerun", "objective")  # of a config: they make no other run
 
 
-def write_page(out: Path, experiments: Path = EXPERIMENTS, conf: Path = CONF) -> Path:
-    """Write every table, as in the paper and in each setting in which it is recorded; runs made here count as well."""
-    filled = []
-    for table in (load(name, experiments) for name in available(experiments)):
-        filled += [fill(table, overrides, conf) for overrides in sorted({(), *recorded_settings(table)})]
-    write_atomically(out, html(filled))
+def tables_of(words: Sequence[str], experiments: Path = EXPERIMENTS, conf: Path = CONF) -> list[FilledTable]:
+    """The tables that `rga report --html FILE N ... OVERRIDES` shows; runs made here count as well.
+
+    Without overrides every table is there as in the paper and in each setting in which it is recorded.
+
+    Raises:
+        ConfigError: no such table, or overrides that make no sense.
+    """
+    names, overrides = tables_and_overrides(words)
+    tables = [load(name, experiments) for name in names or available(experiments)]
+    settings = (
+        (table, [tuple(overrides)] if overrides else sorted({(), *recorded_settings(table)})) for table in tables
+    )
+    return [against_baseline(fill(table, own, conf)) for table, of in settings for own in of]
+
+
+def write_page(
+    out: Path, tables: Sequence[FilledTable], flops: Mapping[str, int] | None = None, figure3: Path | None = None
+) -> Path:
+    """Write the page of some tables.
+
+    Args:
+        flops: of a forward, by a run's fingerprint, of those for which they are known.
+        figure3: an image that `rga figure 3` has written: .png or .svg.
+
+    Raises:
+        ConfigError: `figure3` is no such image.
+    """
+    write_atomically(out, html(tables, flops or {}, None if figure3 is None else _embedded(figure3)))
     return out
 
 
-def html(tables: Sequence[FilledTable]) -> str:
-    """The page; what is data stands in one JSON block, in which nothing can end the block."""
+def html(tables: Sequence[FilledTable], flops: Mapping[str, int], figure3: str | None = None) -> str:
+    """The page; what is data stands in one JSON block, in which nothing can end the block.
+
+    Only the page's own scripts run, told by their digests, and nothing is loaded from anywhere. Styles are not told by
+    theirs, as Plotly adds some.
+    """
     runs: dict[str, Any] = {}
     for filled in tables:
         for entry in filled.entries:
             runs |= {f"{entry.fingerprint}/{result['seed']}": _run(result) for result in entry.results}
-    data = {"tables": [_table(place, filled) for place, filled in enumerate(tables)], "runs": runs}
+    data = {
+        "tables": [_table(place, filled, flops) for place, filled in enumerate(tables)],
+        "runs": runs,
+        "figure3": figure3,
+    }
+    library, script = ((_PARTS / name).read_text(encoding="utf-8") for name in ("plotly-basic.min.js", "script.js"))
     parts = {
+        "policy": " ".join(f"'sha256-{_digest(text)}'" for text in (library, script)),
         "style": (_PARTS / "style.css").read_text(encoding="utf-8"),
-        "library": (_PARTS / "plotly-basic.min.js").read_text(encoding="utf-8"),
-        "script": (_PARTS / "script.js").read_text(encoding="utf-8"),
+        "library": library,
+        "script": script,
         "data": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
     }
     page = (_PARTS / "page.html").read_text(encoding="utf-8")
@@ -48,20 +88,70 @@ def html(tables: Sequence[FilledTable]) -> str:
     return pieces[0] + "".join(parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces[1:]))
 
 
-def _table(place: int, filled: FilledTable) -> dict[str, Any]:
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _embedded(image: Path) -> str:
+    kind = _IMAGES.get(image.suffix.lower())
+    if kind is None or not image.is_file():
+        raise ConfigError(f"--figure3 {image}: expected a file that rga figure 3 --out wrote, .png or .svg")
+    return f"data:{kind};base64,{base64.b64encode(image.read_bytes()).decode()}"
+
+
+def _table(place: int, filled: FilledTable, flops: Mapping[str, int]) -> dict[str, Any]:
     rows = json.loads(as_json(filled))["rows"]
+    base = {
+        cell.column.name: cell.entry
+        for line in filled.lines
+        if line.row.name == filled.table.baseline
+        for cell in line.cells
+    }
     for row, line, printed in zip(rows, filled.lines, texts(filled), strict=True):
-        results = [result for cell in line.cells if cell.entry for result in cell.entry.results]
-        row["parameters"] = next((result.get("parameters") for result in results), None)
+        entries = [cell.entry for cell in line.cells if cell.entry and cell.entry.results]
+        row["parameters"] = next((result.get("parameters") for entry in entries for result in entry.results), None)
+        row["flops"] = next((flops[entry.fingerprint] for entry in entries if entry.fingerprint in flops), None)
         for cell, source, shown in zip(row["cells"], line.cells, printed, strict=True):
-            cell |= {**shown, "command": _command(source.entry)}
+            other = base.get(source.column.name)
+            changes = _changes(other, source.entry) if other and line.row.name != filled.table.baseline else []
+            cell |= {**shown, "command": _command(source.entry), "changes": changes}
     missing = [
-        [line.row.name, cell.column.name, ", ".join(map(str, entry.missing)), _hours(entry), entry.command]
+        [line.row.name, cell.column.name, ", ".join(map(str, entry.missing)), _hours(entry, filled), entry.command]
         for line, cell, entry in filled.missing()
     ]
     about = [*notes(filled), *footnotes(filled)]
     name = {"id": f"t{place}", "table": filled.table.name, "heading": heading(filled)}
-    return {**name, "notes": about, "rows": rows, "missing": missing}
+    return {**name, "baseline": filled.table.baseline, "notes": about, "rows": rows, "missing": missing}
+
+
+def _changes(base: Entry, entry: Entry | None) -> list[list[str]]:
+    """What a row's config has other than the baseline's: the setting, its value, and the baseline's."""
+    if entry is None or not entry.results or not base.results:
+        return []
+    mine, theirs = (_flat(_compared(each.results[0].get("config") or {})) for each in (entry, base))
+    names = sorted(
+        name
+        for name in mine.keys() | theirs.keys()
+        if mine.get(name) != theirs.get(name) and not name.endswith("._partial_")  # how Hydra calls it
+    )
+    return [[name, _text(mine, name), _text(theirs, name)] for name in names]
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _NOT_COMPARED}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their full names."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
+    return found
+
+
+def _text(config: Mapping[str, Any], name: str) -> str:
+    return str(config[name]) if name in config else "not set"
 
 
 def _command(entry: Entry | None) -> str | None:
@@ -70,9 +160,17 @@ def _command(entry: Entry | None) -> str | None:
     return replace(entry, missing=tuple(int(result["seed"]) for result in entry.results)).command
 
 
-def _hours(entry: Entry) -> str:
-    """What the missing runs would take if they took as long as those of other seeds."""
-    return "unknown" if entry.hours is None else f"{len(entry.missing) * entry.hours:.2f}"
+def _hours(entry: Entry, filled: FilledTable) -> str:
+    """What the missing runs would take: as long as those of other seeds, else about as long as other rows."""
+    if entry.hours is not None:
+        return f"{len(entry.missing) * entry.hours:.2f}"
+    alike = [other.hours for other in filled.entries if other.hours is not None and _budget(other) == _budget(entry)]
+    return f"about {len(entry.missing) * statistics.median(alike):.1f}, as other rows" if alike else "unknown"
+
+
+def _budget(entry: Entry) -> tuple[Any, ...]:
+    setting = entry.setting
+    return setting.data, setting.network, setting.epochs, setting.steps, setting.size
 
 
 def _run(result: Any) -> dict[str, Any]:
@@ -81,5 +179,6 @@ def _run(result: Any) -> dict[str, Any]:
         "hours": "unknown" if seconds is None else f"{seconds / 3600:.2f}",
         "device": result.get("device") or "unknown",
         "commit": short_commit(result.get("commit")),
+        "finished": str(result.get("finished_at") or "unknown")[:10],
         "curve": result.get("curve") or [],
     }

@@ -50,14 +50,19 @@ def _ours(cell: Cell, digits: int, plus_minus: str, mark: str) -> str:
 
 
 def texts(filled: FilledTable) -> list[list[dict[str, str]]]:
-    """Line by line, cell by cell, as printed: the paper's number, ours, and the heading of ours (`label`)."""
+    """Line by line, cell by cell, as printed: the paper's number, ours, its heading (`label`), and the differences."""
     digits = filled.table.digits
 
-    def printed(cell: Cell) -> dict[str, str]:
-        ours = _ours(cell, digits, "±", RECORDED)
-        return {"label": _label(filled, cell.column), "text": ours, "paper_text": _paper(cell, digits)}
+    def printed(line: Line, cell: Cell) -> dict[str, str]:
+        return {
+            "label": _label(filled, cell.column),
+            "text": _ours(cell, digits, "±", RECORDED),
+            "paper_text": _paper(cell, digits),
+            "delta_text": _delta(cell, digits),
+            "against_text": _against(filled.against, line, cell, digits) if cell.n else "",
+        }
 
-    return [[printed(cell) for cell in line.cells] for line in filled.lines]
+    return [[printed(line, cell) for cell in line.cells] for line in filled.lines]
 
 
 def _delta(cell: Cell, digits: int) -> str:
