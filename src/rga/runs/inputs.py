@@ -47,12 +47,12 @@ class Index:
         """From (split, path, label) of each file; its size is looked up; it is opened where that says nothing."""
         splits: dict[str, list[tuple[str, str]]] = {}
         for split, path, label in files:
-            splits.setdefault(split, []).append((os.fspath(path), label))
+            splits.setdefault(split, []).append((os.path.abspath(path), label))  # noqa: PTH100 - links stay as they are
         paths = dict.fromkeys(path for listed in splits.values() for path, _ in listed)  # folder by folder: faster
         size = {path: _content(path) for path in paths}
         lines = []
         for split, listed in splits.items():
-            start = len(_top([path for path, _ in listed])) + 1
+            start = len(_top([path for path, _ in listed]).rstrip(os.sep)) + 1
             lines += [f"{split}\t{path[start:]}\t{size[path]}\t{label}" for path, label in listed]
         return cls(tuple(sorted(lines)))
 
