@@ -11,7 +11,10 @@ them. Without the column `camera`, or with nothing in it, see `rga.data.base.Nam
 """
 
 import os
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +32,7 @@ NAME = "reid_table"
 PARTS = TRAIN, QUERY, GALLERY = ("train", "query", "gallery")
 COLUMNS = ("path", "identity", "split")
 CAMERA = "camera"
+_LONGEST = 4000  # characters: no path is longer, and no number
 TABLES = ("table.csv", "table.parquet")  # by these names one is found in a folder
 
 
@@ -93,7 +97,7 @@ def _locate(root: str | Path, table: str | Path | None) -> tuple[Path, Path]:
 
 
 def _lines(file: Path, folder: Path) -> list[_Line]:
-    rows = read_table(file, COLUMNS)
+    rows = read_table(file, COLUMNS, (CAMERA,))
     if not rows:
         raise DataError(f"{file} lists no images")
     cameras = any(row.cells.get(CAMERA) for row in rows)
@@ -108,6 +112,8 @@ def _line(file: Path, folder: Path, row: Row, cameras: bool) -> _Line:
         if not row.cells[column]:
             other = ", but other lines have one" if column == CAMERA else ""
             raise DataError(f"{file}, {row.place}: there is no {column}{other}")
+        if len(row.cells[column]) > _LONGEST:
+            raise DataError(f"{file}, {row.place}: the {column} has more than {_LONGEST:,} characters")
     if row.cells["split"] not in PARTS:
         raise DataError(f"{file}, {row.place}: the split is {' or '.join(PARTS)}, not {row.cells['split']!r}")
     path = os.path.normpath(folder / row.cells["path"].replace("\\", "/"))  # as Windows writes paths
@@ -133,12 +139,31 @@ def _split(file: Path, lines: Sequence[_Line]) -> Split:
 
 
 def _ordered(file: Path, what: str, names: Iterable[str]) -> list[str]:
-    """Different names, whole numbers first and by their value."""
+    """Different names, whole numbers first and by their value.
+
+    Raises:
+        DataError: two are one number (`7`, `007`, `7.0`), or look the same (`é` as one sign and as two).
+    """
     found = sorted(set(names), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
-    for one, other in pairwise(found):
-        if one.isdecimal() and other.isdecimal() and int(one) == int(other):
-            raise DataError(f"{file} has the {what} {one} and {other}, as numbers the same: write them alike")
+    meant: dict[object, str] = {}
+    for name in found:
+        number = _number(name)
+        other = meant.setdefault(_seen(name) if number is None else number, name)
+        if other != name:
+            why = "which look the same" if number is None else "as numbers the same"
+            raise DataError(f"{file} has the {what} {other} and {name}, {why}: write them alike")
     return found
+
+
+def _number(name: str) -> Decimal | None:
+    """Of digits, maybe with a point: `1e3` and `nan` are texts."""
+    return Decimal(name) if re.fullmatch(r"[-+]?\d+(\.\d*)?", name) else None
+
+
+def _seen(name: str) -> str:
+    """A text by what is seen of it: one form of each sign, nothing of no width, and one kind of space."""
+    shown = "".join(sign for sign in unicodedata.normalize("NFC", name) if unicodedata.category(sign) != "Cf")
+    return " ".join(shown.split())
 
 
 def _expect_once(file: Path, lines: Sequence[_Line]) -> None:
