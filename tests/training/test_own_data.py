@@ -150,3 +150,11 @@ def test_masks_in_two_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert predict(run, tmp_path / "data/masks/images/val", tmp_path / "ids", "cpu", ids=True) == 2
     seen = {number for path in (tmp_path / "ids").glob("*.png") for number in np.unique(np.asarray(Image.open(path)))}
     assert seen <= {0, 1, 2, 3}
+    classes = tmp_path / "data/masks/classes.yaml"
+    before = classes.read_text()
+    for old, new in (("id: 1}", "id: 9}"), ("name: disc", "name: disk")):
+        classes.write_text(before.replace(old, new))
+        with pytest.raises(DataError, match="was changed after the training"):
+            predict(run, tmp_path / "data/masks/images/val", tmp_path / "others", "cpu", ids=True)
+    classes.write_text(f"# in the same words\n{before}")
+    assert predict(run, tmp_path / "data/masks/images/val", tmp_path / "others", "cpu", ids=True) == 2
