@@ -9,6 +9,7 @@ from rga.data.base import in_words
 from rga.inference.trained import Trained
 from rga.printing import markdown
 from rga.runs import results_of
+from rga.runs.identity import starting_weights, weights_file
 from rga.runs.inputs import disagreement
 
 _OUTPUTS = {
@@ -38,6 +39,12 @@ class Facts:
     why: str | None
     licence: str | None
 
+    def of_run(self, group: str) -> Mapping[str, Any]:
+        """A group of the config with which the network was trained and tested; overrides of an export are not in it."""
+        recorded = ((self.result or {}).get("config") or {}).get(group)
+        found = recorded if isinstance(recorded, Mapping) else self.trained.config.get(group)
+        return found or {}
+
 
 def card(facts: Facts) -> str:
     """Markdown; what a run says of itself is shown as text."""
@@ -47,7 +54,7 @@ def card(facts: Facts) -> str:
 def _what(facts: Facts) -> Iterator[str]:
     config, result = facts.config, facts.result or {}
     run = f"run {result['fingerprint']}/{result['seed']}" if result else "a file of weights that is of no recorded run"
-    yield f"# {_text(facts.trained.network)}, trained on {_text(facts.trained.config.data.name)}\n"
+    yield f"# {_text(facts.trained.network)}, trained on {_text(facts.of_run('data').get('name'))}\n"
     yield f"Exported by rga {config['made_from']['rga']} from {run}" + (
         f", finished {_text(result.get('finished_at'))}, commit {_text(result.get('commit') or 'unknown')}.\n"
         if result
@@ -65,7 +72,11 @@ def _use(facts: Facts) -> Iterator[str]:
     yield "## Use\n"
     yield f"- Input: `images`, (B, 3, H, W) float32, RGB in 0..1, {sizes}; any B."
     yield f"- Normalisation: **inside** all files. It is (x - mean) / std, mean ({mean}), std ({std})."
+    yield f"- Before that, as in the run's test: {_text(config['preparation'])}."
     yield f"- Output: {_OUTPUTS[config['task']]}."
+    if "classes" in config:
+        names = config["class_names"] or ["their names are not recorded: those of the data, in the order of its reader"]
+        yield f"- Classes, in their order: {', '.join(map(_text, names))}."
     if config["task"] == "ReID":
         mirrored = ", the mean of an image and its mirror image" * config["flip"]
         yield f"- The feature is the one {config['feature'].replace('_', ' ')}{mirrored}."
@@ -86,15 +97,15 @@ Arithmetic is float32{_precision(facts)}.
 
 
 def _precision(facts: Facts) -> str:
-    precision = facts.trained.config.trainer.precision
+    precision = facts.of_run("trainer").get("precision")
     return "" if precision == "32-true" else f", while the run was trained and tested in {_text(precision)}"
 
 
 def _data(facts: Facts) -> Iterator[str]:
-    config, result = facts.trained.config, facts.result or {}
-    synthetic = config.data.get("demo") is not None
+    data, result = facts.of_run("data"), facts.result or {}
+    synthetic = data.get("demo") is not None
     yield "## Data and protocol\n"
-    yield f"- Data: {_text(config.data.name)}" + (
+    yield f"- Data: {_text(data.get('name'))}" + (
         ", **synthetic images** in its layout, drawn by rga." if synthetic else "."
     )
     for part, counts in (result.get("data") or {}).items():
@@ -107,11 +118,32 @@ def _data(facts: Facts) -> Iterator[str]:
         else "not stated here: ask whoever gave you the data what networks trained on them may be used for"
     )
     yield f"- Licence of the data: {stated}."
-    size, scale = " x ".join(map(str, config.data.size)), _text(config.scale.get("name"))
-    yield f"- Training: {_text(config.recipe.get('epochs'))} epochs at {size}, scale {scale}."
-    options = {name: config.task.get(name) for name in ("feature", "flip", "rerank", "window", "scales", "mirror")}
-    given = ", ".join(f"{name}={_text(value)}" for name, value in options.items() if value not in (None, False))
-    yield f"- Test: {given or 'no options'}.\n"
+    size, scale = " x ".join(map(str, data.get("size") or ())), _text(facts.of_run("scale").get("name"))
+    yield f"- Training: {_text(facts.of_run('recipe').get('epochs'))} epochs at {size}, scale {scale}, {_start(facts)}."
+    given, exported = _test(facts.of_run("task")), _test(facts.trained.config.task)
+    yield f"- Test: {given}.\n"
+    if given != exported:
+        yield f"**What is exported differs from that: {exported}.** The metrics below are those of the run's test.\n"
+
+
+def _start(facts: Facts) -> str:
+    """What the training began with, which may have a licence of its own."""
+    weights = starting_weights({"backbone": facts.of_run("backbone")})
+    if facts.result is None:
+        return "from weights that are not recorded"
+    if not weights:
+        return "from random weights"
+    recorded = (facts.result.get("inputs") or {}).get("weights") or {}
+    digest = f" ({_text(recorded['digest'])})" if recorded.get("digest") else ""
+    name = weights_file(weights) or ("the network's default published weights" if weights is True else weights)
+    return f"from {_text(name)}{digest}"
+
+
+def _test(task: Mapping[str, Any]) -> str:
+    """The options of a test, as a text."""
+    options = {name: task.get(name) for name in ("feature", "flip", "rerank", "window", "scales", "mirror")}
+    given = (f"{name}={_text(value)}" for name, value in options.items() if value not in (None, False))
+    return ", ".join(given) or "no options"
 
 
 def _metrics(facts: Facts) -> Iterator[str]:

@@ -49,6 +49,7 @@ class ImageData(DataModule):
 
     Attributes:
         num_classes: classes that have a name (after `setup`).
+        classes: their names, in the order of the labels (after `setup`).
         summary: images and classes of each split (after `setup`).
     """
 
@@ -97,7 +98,7 @@ class ImageData(DataModule):
         if self._test is not None and not (training and self._train is None):
             return
         split = self._read()
-        self.num_classes = len(split.classes)
+        self.num_classes, self.classes = len(split.classes), split.classes
         self.summary = {"name": self.name} | {
             part: {"images": len(images), "classes": len(np.unique(images.labels))}
             for part, images in (("train", split.train), ("test", split.test))
