@@ -1,6 +1,7 @@
 """What a card says is of the run and not of what an export was told; and a folder notices that it was changed."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,17 @@ def test_other_data_and_another_precision_are_not_what_it_was_trained_in(run: Pa
     assert "- Data: market1501, **synthetic images**" in told
     assert "Arithmetic is float32.\n" in told
     assert "mine" not in told
+
+
+def test_weights_of_no_recorded_run(run: Path, tmp_path: Path) -> None:
+    """The overrides say which network they are of, and nothing of how it was trained."""
+    loose = Path(shutil.copy(run / "last.ckpt", tmp_path / "loose.ckpt"))
+    told = card(loose, tmp_path / "out", *SMALL, "attention.after=[4]", "trainer.precision=bf16-mixed")
+    assert "- Data, training and test: not recorded with these weights." in told
+    assert "None are recorded for these weights" in told
+    assert "Licence of the data: not stated here" in told
+    for claimed in ("market1501", "synthetic", "epochs", "scale demo", "bf16"):
+        assert claimed not in told
 
 
 def test_what_the_training_began_with(run: Path, tmp_path: Path) -> None:

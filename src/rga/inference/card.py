@@ -17,6 +17,7 @@ _OUTPUTS = {
     "Classification": "`scores`, (B, classes): probabilities",
     "Segmentation": "`logits`, (B, classes, H, W), of the whole image at once; the run's test may look in windows",
 }
+_UNSTATED = "not stated here: ask whoever gave you the data what networks trained on them may be used for"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def card(facts: Facts) -> str:
 def _what(facts: Facts) -> Iterator[str]:
     config, result = facts.config, facts.result or {}
     run = f"run {result['fingerprint']}/{result['seed']}" if result else "a file of weights that is of no recorded run"
-    yield f"# {_text(facts.trained.network)}, trained on {_text(facts.of_run('data').get('name'))}\n"
+    of = f"trained on {_text(facts.of_run('data').get('name'))}" if facts.result else "of unrecorded training"
+    yield f"# {_text(facts.trained.network)}, {of}\n"
     yield f"Exported by rga {config['made_from']['rga']} from {run}" + (
         f", finished {_text(result.get('finished_at'))}, commit {_text(result.get('commit') or 'unknown')}.\n"
         if result
@@ -97,30 +99,32 @@ Arithmetic is float32{_precision(facts)}.
 
 
 def _precision(facts: Facts) -> str:
+    if facts.result is None:
+        return ""
     precision = facts.of_run("trainer").get("precision")
     return "" if precision == "32-true" else f", while the run was trained and tested in {_text(precision)}"
 
 
 def _data(facts: Facts) -> Iterator[str]:
-    data, result = facts.of_run("data"), facts.result or {}
-    synthetic = data.get("demo") is not None
+    given, exported = _test(facts.of_run("task")), _test(facts.trained.config.task)
     yield "## Data and protocol\n"
+    if facts.result is None:  # the config says which network it is, and no more
+        yield "- Data, training and test: not recorded with these weights."
+        yield f"- Licence of the data: {_text(facts.licence) if facts.licence else _UNSTATED}."
+        yield f"- What is exported: {exported}.\n"
+        return
+    data = facts.of_run("data")
+    synthetic = data.get("demo") is not None
     yield f"- Data: {_text(data.get('name'))}" + (
         ", **synthetic images** in its layout, drawn by rga." if synthetic else "."
     )
-    for part, counts in (result.get("data") or {}).items():
+    for part, counts in (facts.result.get("data") or {}).items():
         if isinstance(counts, dict):
             yield f"  - {_text(part)}: {_text(in_words(counts))}"
     terms = facts.licence or ("that of rga, MIT: they are drawn" if synthetic else None)
-    stated = (
-        _text(terms)
-        if terms
-        else "not stated here: ask whoever gave you the data what networks trained on them may be used for"
-    )
-    yield f"- Licence of the data: {stated}."
+    yield f"- Licence of the data: {_text(terms) if terms else _UNSTATED}."
     size, scale = " x ".join(map(str, data.get("size") or ())), _text(facts.of_run("scale").get("name"))
     yield f"- Training: {_text(facts.of_run('recipe').get('epochs'))} epochs at {size}, scale {scale}, {_start(facts)}."
-    given, exported = _test(facts.of_run("task")), _test(facts.trained.config.task)
     yield f"- Test: {given}.\n"
     if given != exported:
         yield f"**What is exported differs from that: {exported}.** The metrics below are those of the run's test.\n"
@@ -129,11 +133,9 @@ def _data(facts: Facts) -> Iterator[str]:
 def _start(facts: Facts) -> str:
     """What the training began with, which may have a licence of its own."""
     weights = starting_weights({"backbone": facts.of_run("backbone")})
-    if facts.result is None:
-        return "from weights that are not recorded"
     if not weights:
         return "from random weights"
-    recorded = (facts.result.get("inputs") or {}).get("weights") or {}
+    recorded = ((facts.result or {}).get("inputs") or {}).get("weights") or {}
     digest = f" ({_text(recorded['digest'])})" if recorded.get("digest") else ""
     name = weights_file(weights) or ("the network's default published weights" if weights is True else weights)
     return f"from {_text(name)}{digest}"
