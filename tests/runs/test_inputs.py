@@ -53,6 +53,22 @@ def test_the_folder_in_which_a_run_is_started_does_not_matter(tmp_path: Path, mo
         assert found.lines == expected, (one, other)
 
 
+def test_names_in_any_bytes(tmp_path: Path) -> None:
+    """Of an old archive they need not be UTF-8, and may hold what elsewhere ends a line."""
+    (tmp_path / "train").mkdir()
+    names = ["k\udcfchn.jpg", "a\u2028b.jpg", "c\x85.jpg", "d\r.jpg"]
+    for name in names:
+        (tmp_path / "train" / name).write_bytes(b"x")
+    found = index(tmp_path)
+    assert found.splits["train"]["images"] == 4
+    Inputs(found, None).write(tmp_path / "run")
+    assert read_index(tmp_path / "run") == found
+    Inputs(found, None).check(tmp_path / "run")
+    (tmp_path / "train" / names[0]).rename(tmp_path / "train" / "k\udcfdhn.jpg")
+    with pytest.raises(InputsError, match="1 gone"):
+        Inputs(index(tmp_path), None).check(tmp_path / "run")
+
+
 def test_images_may_have_no_folder_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rga.runs.inputs._content", lambda path: "10")
     found = Index.of_files((("train", Path("/disk1/1.jpg"), "1"), ("train", Path("/disk2/1.jpg"), "1")))

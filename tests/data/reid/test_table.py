@@ -240,6 +240,14 @@ def test_names_that_are_one(tmp_path: Path, names: tuple[str, str], why: str) ->
         table.read(write(tmp_path / "places", [*ROWS[:2], *places]))
 
 
+def test_the_check_names_doubtful_ones(tmp_path: Path) -> None:
+    rows = [*ROWS, ("d/1.png", "Anna", "Door", "train"), ("d/2.png", "nan", "till", "train")]
+    notes = check("reid_table", write(tmp_path, rows)).notes
+    assert "identities that differ in capitals alone count as different ones: Anna and anna" in notes
+    assert "cameras that differ in capitals alone count as different ones: Door and door" in notes
+    assert "nan among the identities is taken for a name: of images without one, leave it empty" in notes
+
+
 def test_names_that_are_not_one(tmp_path: Path) -> None:
     people = ("1e3", "1000", "-7", "7", "nan", "NaN", "7.5", "75", "x1", "x01")
     split = table.read(write(tmp_path, [(f"{number}.png", who, "a", "train") for number, who in enumerate(people)]))

@@ -13,7 +13,7 @@ them. Without the column `camera`, or with nothing in it, see `rga.data.base.Nam
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +33,7 @@ PARTS = TRAIN, QUERY, GALLERY = ("train", "query", "gallery")
 COLUMNS = ("path", "identity", "split")
 CAMERA = "camera"
 _LONGEST = 4000  # characters: no path is longer, and no number
+_MISSING = ("nan", "none", "null", "na", "n/a", "<na>")  # what programs write for a value that there is not
 TABLES = ("table.csv", "table.parquet")  # by these names one is found in a folder
 
 
@@ -67,13 +68,26 @@ def check(root: str | Path, name: str = NAME, table: str | Path | None = None) -
     file, folder = _locate(root, table)
     lines = _lines(file, folder)
     split = _split(file, lines)
+    assert split.names is not None
     listed = {line.path for line in lines}
     beside = (Path(entry.path) for top in sorted({path.parent for path in listed}) for entry in os.scandir(top))
     unlisted = [path for path in beside if path.name.lower().endswith(SUFFIXES) and path not in listed]
     notes = left_out(folder, sorted(unlisted), f"beside listed images, in no line of {file.name}")
+    notes += [*_doubtful("identities", split.names.identities), *_doubtful("cameras", split.names.cameras or [])]
     parts = {TRAIN: split.train, QUERY: split.query, GALLERY: split.gallery}
     drawn = (recorded(file.parent) or {}).get("options", {}).get("set") == NAME and file.name in TABLES
     return audit.people(name, Path(root), file.parent if drawn else file, split, parts, {}, notes=notes)
+
+
+def _doubtful(what: str, names: Sequence[str]) -> Iterator[str]:
+    """Names that may be meant otherwise than they are read, for somebody to look at."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.casefold(), []).append(name)
+    if alike := [" and ".join(group) for group in groups.values() if len(group) > 1]:
+        yield f"{what} that differ in capitals alone count as different ones: {shorten(alike)}"
+    if missing := [name for name in names if name.casefold() in _MISSING]:
+        yield f"{shorten(missing)} among the {what} is taken for a name: of images without one, leave it empty"
 
 
 def _locate(root: str | Path, table: str | Path | None) -> tuple[Path, Path]:
