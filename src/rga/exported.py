@@ -4,6 +4,7 @@ Of what `config.json` there names, only components of this package are built, an
 nothing in a folder is executed. Neither Lightning nor Hydra is needed.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from rga.heads import ASPP, PPM, Plain, Segmenter
 from rga.plugin import assemble
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+DIGEST = "weights_digest"  # what the config calls that of the weights
 FORMAT = 1
 
 _Known = Mapping[str, Callable[..., Any]]
@@ -49,6 +51,8 @@ class Exported(nn.Module):
         super().__init__()
         self.config = dict(config)
         mean, std = (torch.tensor(config["normalisation"][name]).view(3, 1, 1) for name in ("mean", "std"))
+        if not bool(mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+            raise ValueError("the normalisation has numbers that none can have")
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
 
@@ -157,6 +161,7 @@ def load(folder: str | Path) -> Exported:
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         network = built(config, path / CONFIG)
+        _expect_own(path / WEIGHTS, config.get(DIGEST))
         fill(network.state_dict(), read_weights(path / WEIGHTS))
     except FileNotFoundError as error:
         raise ConfigError(f"no exported network in {path.absolute()}: expected {CONFIG} and {WEIGHTS}") from error
@@ -165,6 +170,18 @@ def load(folder: str | Path) -> Exported:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"the network in {path} cannot be loaded: {error}") from error
     return network
+
+
+def digest(file: Path) -> str:
+    """Of a file's content."""
+    with file.open("rb") as content:
+        return f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+
+
+def _expect_own(weights: Path, written: Any) -> None:
+    """See that the weights are the ones with which the config was written, which were compared with the run."""
+    if written is not None and digest(weights) != written:
+        raise ValueError(f"{weights.name} was damaged or replaced since {CONFIG} was written")
 
 
 def _component(node: Any, known: _Known, what: str) -> Callable[..., Any]:

@@ -44,6 +44,37 @@ def test_a_set_that_was_moved_is_the_same(tmp_path: Path) -> None:
     assert index(tmp_path / "elsewhere") == before
 
 
+def test_the_folder_in_which_a_run_is_started_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"a/1.jpg": 10, "b/1.jpg": 11})
+    expected = ("train\ta/1.jpg\t10\t1", "train\tb/1.jpg\t11\t1")
+    monkeypatch.chdir(tmp_path)
+    for one, other in (("a/1.jpg", "b/1.jpg"), (tmp_path / "a/1.jpg", "b/1.jpg"), ("./a/1.jpg", "a/../b/1.jpg")):
+        found = Index.of_files((("train", Path(one), "1"), ("train", Path(other), "1")))
+        assert found.lines == expected, (one, other)
+
+
+def test_names_in_any_bytes(tmp_path: Path) -> None:
+    """Of an old archive they need not be UTF-8, and may hold what elsewhere ends a line."""
+    (tmp_path / "train").mkdir()
+    names = ["k\udcfchn.jpg", "a\u2028b.jpg", "c\x85.jpg", "d\r.jpg"]
+    for name in names:
+        (tmp_path / "train" / name).write_bytes(b"x")
+    found = index(tmp_path)
+    assert found.splits["train"]["images"] == 4
+    Inputs(found, None).write(tmp_path / "run")
+    assert read_index(tmp_path / "run") == found
+    Inputs(found, None).check(tmp_path / "run")
+    (tmp_path / "train" / names[0]).rename(tmp_path / "train" / "k\udcfdhn.jpg")
+    with pytest.raises(InputsError, match="1 gone"):
+        Inputs(index(tmp_path), None).check(tmp_path / "run")
+
+
+def test_images_may_have_no_folder_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rga.runs.inputs._content", lambda path: "10")
+    found = Index.of_files((("train", Path("/disk1/1.jpg"), "1"), ("train", Path("/disk2/1.jpg"), "1")))
+    assert found.lines == ("train\tdisk1/1.jpg\t10\t1", "train\tdisk2/1.jpg\t10\t1")
+
+
 @pytest.mark.parametrize(
     ("files", "labels", "told"),
     [

@@ -102,6 +102,7 @@ def test_three_classes_in_two_commands(tmp_path: Path, monkeypatch: pytest.Monke
     assert result["metrics"]["error"] == pytest.approx(result["curve"][-1]["val/error"])
     assert result["metrics"]["error"] < 0.5
     assert result["data"]["train"] == {"images": 96, "classes": 3}
+    assert result["classes"] == ["disc", "square", "triangle"]
     assert result["config"]["task"]["smoothing"] == 0.1
     for where in ("data.memory=1000", "data.workers=2", "data.test_batch=7"):  # how it is read is no other run
         assert (
@@ -146,7 +147,16 @@ def test_masks_in_two_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = only_result(tmp_path / "runs")
     assert {"miou", "iou/ground", "iou/disc", "iou/square", "iou/triangle"} == result["metrics"].keys()
     assert result["data"]["train"] == {"images": 8, "classes": 4}
+    assert result["classes"] == ["ground", "disc", "square", "triangle"]
     (run,) = (tmp_path / "runs").glob("*/0")
     assert predict(run, tmp_path / "data/masks/images/val", tmp_path / "ids", "cpu", ids=True) == 2
     seen = {number for path in (tmp_path / "ids").glob("*.png") for number in np.unique(np.asarray(Image.open(path)))}
     assert seen <= {0, 1, 2, 3}
+    classes = tmp_path / "data/masks/classes.yaml"
+    before = classes.read_text()
+    for old, new in (("id: 1}", "id: 9}"), ("name: disc", "name: disk")):
+        classes.write_text(before.replace(old, new))
+        with pytest.raises(DataError, match="was changed after the training"):
+            predict(run, tmp_path / "data/masks/images/val", tmp_path / "others", "cpu", ids=True)
+    classes.write_text(f"# in the same words\n{before}")
+    assert predict(run, tmp_path / "data/masks/images/val", tmp_path / "others", "cpu", ids=True) == 2

@@ -138,7 +138,7 @@ def is_left_behind(name: str) -> bool:
 
 def left_out(folder: Path, others: Iterable[str | Path], why: str = "no images by their names") -> list[str]:
     """What is left out, in words; nothing where nothing is."""
-    names = [os.path.relpath(path, folder) if isinstance(path, Path) else path for path in others]
+    names = [os.path.relpath(path, folder) + "/" * path.is_dir() if isinstance(path, Path) else path for path in others]
     if not names:
         return []
     count = f"{len(names):,} {'is' if len(names) == 1 else 'are'} left out"

@@ -3,7 +3,8 @@
 What reads a set is `reader` there. What checks it lies beside the reader, under the name `check`
 (`rga.data.reid.market1501.read` -> `rga.data.reid.market1501.check`, `CIFAR10.read` -> `CIFAR10.check`):
 `check(root, name) -> Report`; and under the name `label_ids`, for sets of scenes, what gives the numbers that its files
-have for the classes: `label_ids(root)`. What draws demo data in its layout is `demo_writer`.
+have for the classes: `label_ids(root)`; and `meaning(root)`, where a file of the set says how they are read. What draws
+demo data in its layout is `demo_writer`.
 """
 
 from collections.abc import Callable
@@ -44,6 +45,20 @@ def label_ids(name: str, reader: str, root: str | Path) -> list[int]:
     """
     _, found = _beside(name, reader, "label_ids")
     return list(found(Path(root)))
+
+
+def meaning(reader: str, root: str | Path) -> str:
+    """What says how the labels of a set are read, where that may differ from set to set (see `SceneSplit`); or nothing.
+
+    Args:
+        reader: `_target_` of what reads the set.
+        root: its folder.
+
+    Raises:
+        DataError: what says it cannot be read.
+    """
+    found = getattr(get_object(reader.rpartition(".")[0]), "meaning", None)
+    return "" if found is None else str(found(Path(root)))
 
 
 def _beside(name: str, target: str, what: str) -> tuple[str, Any]:

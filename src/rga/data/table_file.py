@@ -20,19 +20,20 @@ class Row(NamedTuple):
     cells: dict[str, str]
 
 
-def read(file: Path, needed: Sequence[str]) -> list[Row]:
+def read(file: Path, needed: Sequence[str], wanted: Sequence[str] = ()) -> list[Row]:
     """The rows of a table, all of them with the same columns. Empty lines are none.
 
-    Parquet's values become texts as Python writes them; what is null there, or NaN, is empty.
+    Parquet's values become texts as Python writes them, and 7.0 is 7; what is null there, or NaN, is empty.
 
     Args:
         file: CSV (commas, a line with the columns' names, UTF-8 or UTF-16 with its mark) or, by its ending, Parquet.
         needed: columns without which the table is of no use.
+        wanted: columns that are read where they are there.
 
     Raises:
         DataError: there is no such file, it is damaged or no such table, a column is missing or named twice, a line has
-            more or fewer values than there are columns, or a text has characters that are not seen; or it is Parquet,
-            and pyarrow is not installed.
+            more or fewer values than there are columns, or a text that is read has characters that are not seen; or it
+            is Parquet, and pyarrow is not installed.
     """
     if not file.is_file():
         raise DataError(f"there is no table at {file.absolute()} (the file does not exist)")
@@ -49,9 +50,10 @@ def read(file: Path, needed: Sequence[str]) -> list[Row]:
     for place, values in lines:
         if len(values) != len(columns):
             raise DataError(f"{file}, {place}: {len(values)} values, there are {len(columns)} columns")
-        if unseen := [text for text in values if not is_plain(text)]:
+        cells = dict(zip(columns, values, strict=True))
+        if unseen := [cells[name] for name in (*needed, *wanted) if not is_plain(cells.get(name, ""))]:
             raise DataError(f"{file}, {place}: {unseen[0]!r} has characters that are not seen")
-        rows.append(Row(place, dict(zip(columns, values, strict=True))))
+        rows.append(Row(place, cells))
     return rows
 
 
@@ -84,4 +86,8 @@ def _parquet(file: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None or value != value else str(value).strip()  # NaN is unequal to itself
+    if value is None or value != value:  # NaN is unequal to itself
+        return ""
+    if isinstance(value, float) and value.is_integer():  # where a value is missing, pandas makes floats of all
+        value = int(value)
+    return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()

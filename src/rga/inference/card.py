@@ -10,6 +10,7 @@ from rga.inference.trained import Trained
 from rga.inspection import parameter_count
 from rga.printing import markdown
 from rga.runs import results_of
+from rga.runs.identity import starting_weights, weights_file
 from rga.runs.inputs import disagreement
 
 _OUTPUTS = {
@@ -17,6 +18,7 @@ _OUTPUTS = {
     "Classification": "`scores`, (B, classes): probabilities",
     "Segmentation": "`logits`, (B, classes, H, W), of the whole image at once; the run's test may look in windows",
 }
+_UNSTATED = "not stated here: ask whoever gave you the data what networks trained on them may be used for"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Facts:
     why: str | None
     licence: str | None
 
+    def of_run(self, group: str) -> Mapping[str, Any]:
+        """A group of the config with which the network was trained and tested; overrides of an export are not in it."""
+        recorded = ((self.result or {}).get("config") or {}).get(group)
+        found = recorded if isinstance(recorded, Mapping) else self.trained.config.get(group)
+        return found or {}
+
 
 def card(facts: Facts) -> str:
     """Markdown; what a run says of itself is shown as text."""
@@ -48,7 +56,8 @@ def card(facts: Facts) -> str:
 def _what(facts: Facts) -> Iterator[str]:
     config, result = facts.config, facts.result or {}
     run = f"run {result['fingerprint']}/{result['seed']}" if result else "a file of weights that is of no recorded run"
-    yield f"# {_text(facts.trained.network)}, trained on {_text(facts.trained.config.data.name)}\n"
+    of = f"trained on {_text(facts.of_run('data').get('name'))}" if facts.result else "of unrecorded training"
+    yield f"# {_text(facts.trained.network)}, {of}\n"
     yield f"Exported by rga {config['made_from']['rga']} from {run}" + (
         f", finished {_text(result.get('finished_at'))}, commit {_text(result.get('commit') or 'unknown')}.\n"
         if result
@@ -66,7 +75,11 @@ def _use(facts: Facts) -> Iterator[str]:
     yield "## Use\n"
     yield f"- Input: `images`, (B, 3, H, W) float32, RGB in 0..1, {sizes}; any B."
     yield f"- Normalisation: **inside** all files. It is (x - mean) / std, mean ({mean}), std ({std})."
+    yield f"- Before that, as in the run's test: {_text(config['preparation'])}."
     yield f"- Output: {_OUTPUTS[config['task']]}."
+    if "classes" in config:
+        names = config["class_names"] or ["their names are not recorded: those of the data, in the order of its reader"]
+        yield f"- Classes, in their order: {', '.join(map(_text, names))}."
     if config["task"] == "ReID":
         mirrored = ", the mean of an image and its mirror image" * config["flip"]
         yield f"- The feature is the one {config['feature'].replace('_', ' ')}{mirrored}."
@@ -87,32 +100,53 @@ Arithmetic is float32{_precision(facts)}.
 
 
 def _precision(facts: Facts) -> str:
-    precision = facts.trained.config.trainer.precision
+    if facts.result is None:
+        return ""
+    precision = facts.of_run("trainer").get("precision")
     return "" if precision == "32-true" else f", while the run was trained and tested in {_text(precision)}"
 
 
 def _data(facts: Facts) -> Iterator[str]:
-    config, result = facts.trained.config, facts.result or {}
-    synthetic = config.data.get("demo") is not None
+    given, exported = _test(facts.of_run("task")), _test(facts.trained.config.task)
     yield "## Data and protocol\n"
-    yield f"- Data: {_text(config.data.name)}" + (
+    if facts.result is None:  # the config says which network it is, and no more
+        yield "- Data, training and test: not recorded with these weights."
+        yield f"- Licence of the data: {_text(facts.licence) if facts.licence else _UNSTATED}."
+        yield f"- What is exported: {exported}.\n"
+        return
+    data = facts.of_run("data")
+    synthetic = data.get("demo") is not None
+    yield f"- Data: {_text(data.get('name'))}" + (
         ", **synthetic images** in its layout, drawn by rga." if synthetic else "."
     )
-    for part, counts in (result.get("data") or {}).items():
+    for part, counts in (facts.result.get("data") or {}).items():
         if isinstance(counts, dict):
             yield f"  - {_text(part)}: {_text(in_words(counts))}"
     terms = facts.licence or ("that of rga, MIT: they are drawn" if synthetic else None)
-    stated = (
-        _text(terms)
-        if terms
-        else "not stated here: ask whoever gave you the data what networks trained on them may be used for"
-    )
-    yield f"- Licence of the data: {stated}."
-    size, scale = " x ".join(map(str, config.data.size)), _text(config.scale.get("name"))
-    yield f"- Training: {_text(config.recipe.get('epochs'))} epochs at {size}, scale {scale}."
-    options = {name: config.task.get(name) for name in ("feature", "flip", "rerank", "window", "scales", "mirror")}
-    given = ", ".join(f"{name}={_text(value)}" for name, value in options.items() if value not in (None, False))
-    yield f"- Test: {given or 'no options'}.\n"
+    yield f"- Licence of the data: {_text(terms) if terms else _UNSTATED}."
+    size, scale = " x ".join(map(str, data.get("size") or ())), _text(facts.of_run("scale").get("name"))
+    yield f"- Training: {_text(facts.of_run('recipe').get('epochs'))} epochs at {size}, scale {scale}, {_start(facts)}."
+    yield f"- Test: {given}.\n"
+    if given != exported:
+        yield f"**What is exported differs from that: {exported}.** The metrics below are those of the run's test.\n"
+
+
+def _start(facts: Facts) -> str:
+    """What the training began with, which may have a licence of its own."""
+    weights = starting_weights({"backbone": facts.of_run("backbone")})
+    if not weights:
+        return "from random weights"
+    recorded = ((facts.result or {}).get("inputs") or {}).get("weights") or {}
+    digest = f" ({_text(recorded['digest'])})" if recorded.get("digest") else ""
+    name = weights_file(weights) or ("the network's default published weights" if weights is True else weights)
+    return f"from {_text(name)}{digest}"
+
+
+def _test(task: Mapping[str, Any]) -> str:
+    """The options of a test, as a text."""
+    options = {name: task.get(name) for name in ("feature", "flip", "rerank", "window", "scales", "mirror")}
+    given = (f"{name}={_text(value)}" for name, value in options.items() if value not in (None, False))
+    return ", ".join(given) or "no options"
 
 
 def _metrics(facts: Facts) -> Iterator[str]:

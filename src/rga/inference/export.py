@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from rga import exported
 from rga.backbones.weights import fill
 from rga.data.reid.augment import Normalize
 from rga.errors import ConfigError
-from rga.exported import CONFIG, FORMAT, WEIGHTS, Exported, plain_options
+from rga.exported import CONFIG, DIGEST, FORMAT, WEIGHTS, Exported, digest, plain_options
 from rga.files import RESULT, atomic_file, write_atomically
 from rga.inference.card import Facts, card
 from rga.inference.evaluation import write_nothing_elsewhere
@@ -29,6 +30,7 @@ from rga.runs import read_result
 from rga.runs.identity import public_name
 from rga.runs.inputs import Inputs
 from rga.tasks import Classification, ReID, Segmentation
+from rga.tasks.task import Task
 
 PROGRAM, ONNX, CARD = "model.pt2", "model.onnx", "README.md"
 TOLERANCE = 1e-3  # of the largest number that the run's network gives
@@ -72,6 +74,8 @@ def export(trained: Trained, out: Path, licence: str | None = None) -> list[str]
         result = read_result((trained.weights.parent / RESULT).absolute())
         config["made_from"] = {key: (result or {}).get(key) for key in ("fingerprint", "seed", "commit", "versions")}
         config["made_from"]["rga"] = rga.__version__
+        if "classes" in config:
+            config["class_names"] = _class_names(result, config["classes"])
         _write(network, config, work)
         wanted = network.config["task"] == "Segmentation"
         differences, why = _programs(network, work, lambda sizes: _compare(trained, normalize, work, sizes), wanted)
@@ -95,6 +99,7 @@ def described(trained: Trained, normalize: Normalize) -> dict[str, Any]:
         "task": type(task).__name__,
         "size": list(config.data.size),
         "input": "images: (B, 3, H, W) float32, RGB in 0..1; the normalisation is inside",
+        "preparation": _preparation(config, task),
         "normalisation": {
             "mean": [round(value, 7) for value in (-normalize.shift.double() * std).flatten().tolist()],
             "std": [round(value, 7) for value in std.flatten().tolist()],
@@ -111,6 +116,28 @@ def described(trained: Trained, normalize: Normalize) -> dict[str, Any]:
     grid = OmegaConf.to_container(OmegaConf.create({"grid": config.task.get("grid")}))["grid"]  # type: ignore[call-overload,index]
     head = _node(config.task.head, exported.HEADS)
     return {**described, "classes": len(task.colours), "head": head, "grid": None if grid is True else grid}
+
+
+def _preparation(config: DictConfig, task: Task) -> str:
+    """What the test does with an image before it is the network's input."""
+    height, width = config.data.size
+    filtered = "bilinear, averaging over what is shrunk as Pillow does"
+    if isinstance(task, ReID):
+        return f"the whole image is resized to {height} x {width} ({filtered})"
+    if isinstance(task, Segmentation):
+        return "none: images have the size that they have"
+    if (shorter := config.data.get("resize")) is None:
+        return f"none: images are of {height} x {width}"
+    return (
+        f"the image is resized to a shorter side of {shorter} ({filtered}), its middle of {height} x {width} is cut out"
+    )
+
+
+def _class_names(result: Mapping[str, Any] | None, count: Any) -> list[str] | None:
+    """In the order of the outputs, as the run has recorded them; None: it has not."""
+    names = (result or {}).get("classes")
+    known = isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names)
+    return names if known else None
 
 
 def _attention(config: DictConfig, beside: bool) -> dict[str, Any] | None:
@@ -171,7 +198,8 @@ def _normalisation(trained: Trained) -> Normalize:
 
 def _write(network: Exported, config: Mapping[str, Any], folder: Path) -> None:
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
-    write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+    written = {**config, DIGEST: digest(folder / WEIGHTS)}
+    write_atomically(folder / CONFIG, json.dumps(written, indent=1) + "\n")
 
 
 def _programs(
@@ -194,6 +222,7 @@ def _programs(
 
 def _program(network: Exported, folder: Path, size: tuple[int, int], sides: dict[int, Any]) -> None:
     images, axes = torch.rand(_TRACED, 3, *size), {0: Dim("batch"), **sides}
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporters, about themselves
         program = torch.export.export(network, (images,), dynamic_shapes=(axes,))

@@ -19,6 +19,7 @@ from rga.errors import DataError
 from rga.inference.extraction import writing
 from rga.inference.features import digest, expect_outside, find
 from rga.inference.trained import Trained, load
+from rga.runs.inputs import read_index
 from rga.tasks import Segmentation
 from rga.training.speed import prepare_inference
 
@@ -107,8 +108,14 @@ def _fabric(trained: Trained, device: str) -> Fabric:
 def _label_ids(trained: Trained, classes: int) -> NDArray[np.uint8]:
     """(K,) the number that the data set's files have for each class."""
     data = trained.config.data
-    name = data.name
-    ids = registry.label_ids(name, str(data.reader._target_), data.root)
+    name, reader = data.name, str(data.reader._target_)
+    ids, means = registry.label_ids(name, reader, data.root), registry.meaning(reader, data.root)
+    index = read_index(trained.weights.parent)
+    if means and index and not any(line.endswith(f" {means}") for line in index.lines):
+        raise DataError(
+            f"what the masks in {data.root} mean was changed after the training (names, ids, colours or their order), "
+            "so the network's classes are not these: bring back the file that says it"
+        )
     if len(ids) != classes:
         raise DataError(f"the network tells {classes} classes apart, {name} has label ids of {len(ids)}")
     return np.array(ids, np.uint8)

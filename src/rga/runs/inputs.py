@@ -47,12 +47,12 @@ class Index:
         """From (split, path, label) of each file; its size is looked up; it is opened where that says nothing."""
         splits: dict[str, list[tuple[str, str]]] = {}
         for split, path, label in files:
-            splits.setdefault(split, []).append((os.fspath(path), label))
+            splits.setdefault(split, []).append((os.path.abspath(path), label))  # noqa: PTH100 - links stay as they are
         paths = dict.fromkeys(path for listed in splits.values() for path, _ in listed)  # folder by folder: faster
         size = {path: _content(path) for path in paths}
         lines = []
         for split, listed in splits.items():
-            start = len(_top([path for path, _ in listed])) + 1
+            start = len(_top([path for path, _ in listed]).rstrip(os.sep)) + 1
             lines += [f"{split}\t{path[start:]}\t{size[path]}\t{label}" for path, label in listed]
         return cls(tuple(sorted(lines)))
 
@@ -63,7 +63,7 @@ class Index:
         for line in self.lines:
             lines.setdefault(line.partition("\t")[0], []).append(line)
         return {
-            split: {"images": (self.images or {}).get(split, len(own)), "digest": _sha256("\n".join(own).encode())}
+            split: {"images": (self.images or {}).get(split, len(own)), "digest": _sha256(_bytes(own))}
             for split, own in lines.items()
         }
 
@@ -100,7 +100,7 @@ class Inputs:
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if self.data:
-            (folder / INDEX).write_bytes(gzip.compress("\n".join(self.data.lines).encode(), mtime=0))
+            (folder / INDEX).write_bytes(gzip.compress(_bytes(self.data.lines), mtime=0))
         write_atomically(folder / INPUTS, json.dumps(self.summary(), indent=1) + "\n")
 
     def check(self, folder: Path, *, to_train: bool = True) -> None:
@@ -150,9 +150,15 @@ def unlike(first: Mapping[str, Any], second: Mapping[str, Any], root: str | Path
 def read_index(folder: Path) -> Index | None:
     """The index that a run keeps; None where there is none or it is damaged."""
     try:
-        return Index(tuple(gzip.decompress((folder / INDEX).read_bytes()).decode().splitlines()))
+        text = gzip.decompress((folder / INDEX).read_bytes()).decode(errors="surrogateescape")
     except (OSError, EOFError, ValueError):
         return None
+    return Index(tuple(text.split("\n") if text else ()))  # names may have other ends of lines in them
+
+
+def _bytes(lines: Sequence[str]) -> bytes:
+    """As a file; a name that is not UTF-8 with the bytes that it has."""
+    return "\n".join(lines).encode(errors="surrogateescape")
 
 
 def _read(folder: Path) -> Mapping[str, Any] | None:

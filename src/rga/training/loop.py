@@ -204,6 +204,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 **({"queries": task.queries} if task.queries else {}),
                 "cells": cells,
                 "data": data.summary,
+                **({"classes": list(data.classes)} if getattr(data, "classes", None) else {}),  # in their order
                 "inputs": inputs.summary(),
                 "parameters": parameter_count(task),  # with heads and classifiers
                 "duration_s": round(monitor.seconds, 1),

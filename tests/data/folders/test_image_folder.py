@@ -242,3 +242,11 @@ def test_demo_data(shapes: Path, tmp_path: Path) -> None:
     assert not data(tmp_path / "set").synthetic
     with pytest.raises(ValueError, match="an image of each class"):
         writers.write_image_folder(tmp_path / "other", train=2)
+
+
+def test_what_lies_beside_the_two_splits_is_named(tmp_path: Path) -> None:
+    images(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "test/a/1.jpg")
+    (tmp_path / ".DS_Store").write_bytes(b"")
+    report = check("image_folder", tmp_path)
+    assert report.ok
+    assert [note for note in report.notes if "1 is left out" in note and note.endswith(": test/")] == report.notes

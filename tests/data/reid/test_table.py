@@ -211,6 +211,49 @@ def test_further_columns_are_kept(tmp_path: Path) -> None:
     assert read_table(file, COLUMNS)[2].place == "line 4"
 
 
+def test_a_note_may_hold_anything(tmp_path: Path) -> None:
+    noted = write(tmp_path / "noted", [(*row, "a\tb \x1b") for row in ROWS], (*COLUMNS, "note"))
+    assert len(table.read(noted).train) == 2
+    camera = write(tmp_path / "camera", [(*ROWS[0][:2], "do\tor", "train"), *ROWS[1:]])
+    with pytest.raises(DataError, match=r"'do\\tor' has characters that are not seen"):
+        table.read(camera)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("7", "7.0"), "as numbers the same"),
+        (("07.50", "7.5"), "as numbers the same"),
+        (("Jos\u00e9", "Jose\u0301"), "which look the same"),
+        (("anna", "an\u200bna"), "which look the same"),
+        (("an na", "an\u00a0na"), "which look the same"),
+    ],
+)
+def test_names_that_are_one(tmp_path: Path, names: tuple[str, str], why: str) -> None:
+    """A part of a table may have come from another program: then one person would be two, or one camera."""
+    first, second = names
+    people = [("a/1.png", first, "door", "train"), ("a/2.png", second, "till", "train")]
+    with pytest.raises(DataError, match=f"has the identities .* and .*, {why}: write them alike"):
+        table.read(write(tmp_path / "people", [*people, *ROWS[2:]]))
+    places = [("b/1.png", "ben", first, "query"), ("b/2.png", "ben", second, "gallery")]
+    with pytest.raises(DataError, match=f"has the cameras .* and .*, {why}: write them alike"):
+        table.read(write(tmp_path / "places", [*ROWS[:2], *places]))
+
+
+def test_the_check_names_doubtful_ones(tmp_path: Path) -> None:
+    rows = [*ROWS, ("d/1.png", "Anna", "Door", "train"), ("d/2.png", "nan", "till", "train")]
+    notes = check("reid_table", write(tmp_path, rows)).notes
+    assert "identities that differ in capitals alone count as different ones: Anna and anna" in notes
+    assert "cameras that differ in capitals alone count as different ones: Door and door" in notes
+    assert "nan among the identities is taken for a name: of images without one, leave it empty" in notes
+
+
+def test_names_that_are_not_one(tmp_path: Path) -> None:
+    people = ("1e3", "1000", "-7", "7", "nan", "NaN", "7.5", "75", "x1", "x01")
+    split = table.read(write(tmp_path, [(f"{number}.png", who, "a", "train") for number, who in enumerate(people)]))
+    assert {split.identity(sample.identity) for sample in split.train} == set(people)
+
+
 def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         (name, number, camera, split)
@@ -223,6 +266,10 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns["camera"] = tuple([None] * 7)
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "people.parquet")
     assert not table.read(tmp_path / "people.parquet").has_cameras
+    as_pandas = {**columns, "identity": [float(row[1]) for row in rows], "path": [row[0].encode() for row in rows]}
+    as_pandas["camera"] = [row[2] for row in rows]
+    pyarrow.parquet.write_table(pyarrow.table(as_pandas), tmp_path / "people.parquet")
+    assert table.read(tmp_path / "people.parquet") == table.read(file)
     columns["identity"] = (1.0, 1.0, float("nan"), 2.0, 2.0, 3.0, 3.0)
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "people.parquet")
     with pytest.raises(DataError, match=r"people.parquet, row 3: there is no identity$"):
@@ -256,6 +303,7 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             r"has 1 identities to train on and to test on: anna \(line 3, line 4\)",
         ),
         (("anna", '"anna'), "line .: this is no CSV: "),
+        (("anna", "9" * 5000), "line 2: the identity has more than 4,000 characters"),
         (("anna", "an\x1bna"), r"line 2: 'an\\x1bna' has characters that are not seen"),
     ],
 )

@@ -48,7 +48,8 @@ class ImageData(DataModule):
         source: `demo`, `demo_writer`, `seed` and `name`, see `DataModule`.
 
     Attributes:
-        num_classes, classes: how many classes have a name, and these (after `setup`).
+        num_classes: classes that have a name (after `setup`).
+        classes: their names, in the order of the labels (after `setup`).
         summary: images and classes of each split (after `setup`).
     """
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rga.data import audit, counts
 from rga.data.base import FileSplit, LabelledFile, shorten
-from rga.data.listing import is_hidden, left_out, listing
+from rga.data.listing import is_hidden, is_left_behind, left_out, listing
+from rga.data.marker import MARKER
 from rga.errors import DataError
 from rga.printing import is_plain
 
@@ -34,7 +35,8 @@ def read(root: str | Path) -> FileSplit:
             f"{'' if root.is_dir() else ' (the folder does not exist)'}"
         )
     found: dict[str, dict[str, list[Path]]] = {}
-    others = []
+    beside = sorted(path for path in root.iterdir() if path.name not in (*PARTS, MARKER))
+    others = [path for path in beside if not is_left_behind(path.name) and not is_hidden(path.name)]
     for part in PARTS:
         images, rest = listing(root / part)
         others += [root / part / name for name in rest]

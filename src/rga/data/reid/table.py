@@ -11,7 +11,10 @@ them. Without the column `camera`, or with nothing in it, see `rga.data.base.Nam
 """
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +32,8 @@ NAME = "reid_table"
 PARTS = TRAIN, QUERY, GALLERY = ("train", "query", "gallery")
 COLUMNS = ("path", "identity", "split")
 CAMERA = "camera"
+_LONGEST = 4000  # characters: no path is longer, and no number
+_MISSING = ("nan", "none", "null", "na", "n/a", "<na>")  # what programs write for a value that there is not
 TABLES = ("table.csv", "table.parquet")  # by these names one is found in a folder
 
 
@@ -63,13 +68,26 @@ def check(root: str | Path, name: str = NAME, table: str | Path | None = None) -
     file, folder = _locate(root, table)
     lines = _lines(file, folder)
     split = _split(file, lines)
+    assert split.names is not None
     listed = {line.path for line in lines}
     beside = (Path(entry.path) for top in sorted({path.parent for path in listed}) for entry in os.scandir(top))
     unlisted = [path for path in beside if path.name.lower().endswith(SUFFIXES) and path not in listed]
     notes = left_out(folder, sorted(unlisted), f"beside listed images, in no line of {file.name}")
+    notes += [*_doubtful("identities", split.names.identities), *_doubtful("cameras", split.names.cameras or [])]
     parts = {TRAIN: split.train, QUERY: split.query, GALLERY: split.gallery}
     drawn = (recorded(file.parent) or {}).get("options", {}).get("set") == NAME and file.name in TABLES
     return audit.people(name, Path(root), file.parent if drawn else file, split, parts, {}, notes=notes)
+
+
+def _doubtful(what: str, names: Sequence[str]) -> Iterator[str]:
+    """Names that may be meant otherwise than they are read, for somebody to look at."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.casefold(), []).append(name)
+    if alike := [" and ".join(group) for group in groups.values() if len(group) > 1]:
+        yield f"{what} that differ in capitals alone count as different ones: {shorten(alike)}"
+    if missing := [name for name in names if name.casefold() in _MISSING]:
+        yield f"{shorten(missing)} among the {what} is taken for a name: of images without one, leave it empty"
 
 
 def _locate(root: str | Path, table: str | Path | None) -> tuple[Path, Path]:
@@ -93,7 +111,7 @@ def _locate(root: str | Path, table: str | Path | None) -> tuple[Path, Path]:
 
 
 def _lines(file: Path, folder: Path) -> list[_Line]:
-    rows = read_table(file, COLUMNS)
+    rows = read_table(file, COLUMNS, (CAMERA,))
     if not rows:
         raise DataError(f"{file} lists no images")
     cameras = any(row.cells.get(CAMERA) for row in rows)
@@ -108,6 +126,8 @@ def _line(file: Path, folder: Path, row: Row, cameras: bool) -> _Line:
         if not row.cells[column]:
             other = ", but other lines have one" if column == CAMERA else ""
             raise DataError(f"{file}, {row.place}: there is no {column}{other}")
+        if len(row.cells[column]) > _LONGEST:
+            raise DataError(f"{file}, {row.place}: the {column} has more than {_LONGEST:,} characters")
     if row.cells["split"] not in PARTS:
         raise DataError(f"{file}, {row.place}: the split is {' or '.join(PARTS)}, not {row.cells['split']!r}")
     path = os.path.normpath(folder / row.cells["path"].replace("\\", "/"))  # as Windows writes paths
@@ -133,12 +153,31 @@ def _split(file: Path, lines: Sequence[_Line]) -> Split:
 
 
 def _ordered(file: Path, what: str, names: Iterable[str]) -> list[str]:
-    """Different names, whole numbers first and by their value."""
+    """Different names, whole numbers first and by their value.
+
+    Raises:
+        DataError: two are one number (`7`, `007`, `7.0`), or look the same (`é` as one sign and as two).
+    """
     found = sorted(set(names), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
-    for one, other in pairwise(found):
-        if one.isdecimal() and other.isdecimal() and int(one) == int(other):
-            raise DataError(f"{file} has the {what} {one} and {other}, as numbers the same: write them alike")
+    meant: dict[object, str] = {}
+    for name in found:
+        number = _number(name)
+        other = meant.setdefault(_seen(name) if number is None else number, name)
+        if other != name:
+            why = "which look the same" if number is None else "as numbers the same"
+            raise DataError(f"{file} has the {what} {other} and {name}, {why}: write them alike")
     return found
+
+
+def _number(name: str) -> Decimal | None:
+    """Of digits, maybe with a point: `1e3` and `nan` are texts."""
+    return Decimal(name) if re.fullmatch(r"[-+]?\d+(\.\d*)?", name) else None
+
+
+def _seen(name: str) -> str:
+    """A text by what is seen of it: one form of each sign, nothing of no width, and one kind of space."""
+    shown = "".join(sign for sign in unicodedata.normalize("NFC", name) if unicodedata.category(sign) != "Cf")
+    return " ".join(shown.split())
 
 
 def _expect_once(file: Path, lines: Sequence[_Line]) -> None:

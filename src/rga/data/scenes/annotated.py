@@ -75,8 +75,9 @@ def labels(path: Path, lookup: Pixels, painted: Mapping[Colour, int] | None = No
     Raises:
         DataError: it cannot be decoded, or has a number or a colour that does not exist.
     """
-    found, palette = _decode(path)
-    if painted is not None and palette and not (lookup < UNKNOWN).any():  # its classes have colours alone
+    by_colour = painted is not None and not (lookup < UNKNOWN).any()  # the classes have colours alone
+    found, palette = _decode(path, by_colour)
+    if by_colour and palette:
         if found.max() >= len(palette):
             raise DataError(f"the label {path} has pixels of the colour {found.max()} of a palette of {len(palette)}")
         found = np.array(palette, np.uint8)[found]
@@ -87,7 +88,7 @@ def labels(path: Path, lookup: Pixels, painted: Mapping[Colour, int] | None = No
             f"the label {path} is an image in colours or without whole numbers: "
             "expected one number for each pixel, its label"
         )
-    if found.dtype != np.uint8:
+    if found.dtype != np.uint8 and lookup[255] == IGNORED:
         found = np.where(np.isin(found, (-1, 2**16 - 1, 2**32 - 1)), 255, found)  # -1, also as numbers without a sign
     present = np.unique(found)
     wrong = [number for number in present.tolist() if not 0 <= number < 256 or lookup[number] == UNKNOWN]
@@ -108,8 +109,11 @@ def labels(path: Path, lookup: Pixels, painted: Mapping[Colour, int] | None = No
     return translated
 
 
-def _decode(path: Path) -> tuple[NDArray[Any], list[Colour]]:
-    """The numbers of a label's pixels, (H, W), or their colours, (H, W, 3); and the palette, if it has one."""
+def _decode(path: Path, by_colour: bool = False) -> tuple[NDArray[Any], list[Colour]]:
+    """The numbers of a label's pixels, (H, W), or their colours, (H, W, 3); and the palette, if it has one.
+
+    `by_colour`: what is grey, or black and white, is wanted as colours as well.
+    """
     try:
         with Image.open(path, formats=decoding.formats()) as file:  # others start programs
             decoding.expect_one(file)
@@ -118,8 +122,14 @@ def _decode(path: Path) -> tuple[NDArray[Any], list[Colour]]:
             if decoding.orientation(file) != 1:
                 raise ValueError("EXIF says that it is to be turned or mirrored: remove that")
             values = file.getpalette("RGB") or [] if file.mode == "P" else []
-            found = np.asarray(file.convert("RGB") if file.mode in ("RGB", "RGBA") else file)
-            found = found // scale if scale > 1 else found
+            if file.mode in ("RGB", "RGBA") or (by_colour and file.mode in ("1", "L", "LA")):
+                found = np.asarray(file.convert("RGB"))
+            else:
+                found = np.asarray(file.getchannel(0) if file.mode == "LA" else file)
+                found = found // scale if scale > 1 else found
+                found = found.astype(np.uint8) if file.mode == "1" else found
+            if found.ndim == 3 and len(file.getbands()) > 2 and file.mode not in ("RGB", "RGBA"):
+                raise ValueError(f"its colours are stored as {file.mode}: save it as PNG")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that Pillow's readers raise
         raise DataError(f"cannot read the label {path}: {error}") from error
     flat = iter(values)
@@ -138,7 +148,7 @@ def _scale(file: ImageFile.ImageFile) -> int:
     stored = decoding.stored_as(file)
     if isinstance(found := file.tile[0].args, tuple) and file.format == "PPM" and found[1] not in (255, 65535):
         raise ValueError(f"its largest value is said to be {found[1]}, not 255: save it as PNG")
-    if stored.startswith("L;") and "I" in stored:
+    if stored.startswith(("L;", "1;")) and "I" in stored:
         raise ValueError("it is stored as a negative (white is zero): save it as PNG")
     bits = {"L;2": 2, "L;2R": 2, "L;4": 4, "L;4R": 4}.get(stored, 8)
     return 255 // (2**bits - 1)
@@ -202,13 +212,15 @@ def check(
     split: SceneSplit, folder: Path, root: Path, name: str, published: dict[str, tuple[int, int]]
 ) -> audit.Report:
     """What `rga data check` says: every image and label is decoded, and the classes that occur are counted."""
-    found, problems, details = {}, [], []
+    found, problems, details, notes = {}, [], [], []
     for part, scenes in split.parts.items():
         present, wrong = audit.attempt(scenes, lambda scene: np.bincount(_label(scene, split).ravel(), minlength=256))
         times = np.sum([np.zeros(256, np.int64), *present], axis=0)
         pixels = dict(zip(split.classes, times.tolist(), strict=False))
         found[part] = (len(scenes), sum(count > 0 for count in pixels.values()))
         details.append(f"{part}: {counts.shares(pixels, int(times[IGNORED]))}")
+        if absent := [name for name, count in pixels.items() if not count]:
+            notes.append(f"no pixel of {part} is of {len(absent)} of the classes: {shorten(absent)}")
         problems += wrong
         if not wrong:
             try:
@@ -217,6 +229,6 @@ def check(
                 problems.append(str(error))
     rows, source = audit.rows(folder, found, published)
     # Without a split that is needed the set cannot be read.
-    notes = [f"the split {part} is not there, and nothing needs it" for part in published if part not in found]
+    notes += [f"the split {part} is not there, and nothing needs it" for part in published if part not in found]
     notes += left_out(folder, split.others)
     return audit.Report(name, root, ("images", "classes"), rows, source, problems, notes, details)

@@ -42,6 +42,18 @@ class ClassList:
     meaning: str
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML, which of a key that stands there twice would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} stands there twice", node.start_mark)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
 def read(file: Path) -> ClassList:
     """Read the file.
 
@@ -49,7 +61,7 @@ def read(file: Path) -> ClassList:
         DataError: there is no such file, or something in it has no meaning, or two; the message says what and where.
     """
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = _Loader(file.read_text(encoding="utf-8")).get_single_data()
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"cannot read {file}: {' '.join(str(error).split())}") from error
     if (

@@ -62,6 +62,11 @@ def label_ids(root: str | Path) -> list[int]:
     return ids
 
 
+def meaning(root: str | Path) -> str:
+    """See `SceneSplit`."""
+    return class_list.read(Path(root).expanduser() / CLASSES).meaning
+
+
 def _has(root: Path, part: str) -> bool:
     """Whether a split is there; the test split may be missing."""
     images, masks = (root / kind / part for kind in (IMAGES, MASKS))
