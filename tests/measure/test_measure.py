@@ -1,7 +1,11 @@
 """`rga measure`: what its checks find, what a session does with its time, and what is recorded."""
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +149,35 @@ def test_the_page_has_what_was_recorded(session: Session, tmp_path: Path) -> Non
         table = "\n".join(measured_table(folder))
     assert "| good | fine |" in table
     assert "| bad |" not in table
+
+
+def test_a_line_that_was_torn_takes_no_other_with_it(session: Session, tmp_path: Path) -> None:
+    session(GOOD)
+    path = tmp_path / "out" / LINES
+    path.write_text(path.read_text() + '{"step": "torn", "su')
+    session(GOOD, replace(GOOD, name="more"))
+    whole = [json.loads(line)["step"] for line in path.read_text().splitlines() if line.endswith("}")]
+    assert whole == ["good", "more"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the process in /proc")
+def test_a_signal_ends_the_step_as_well(tmp_path: Path) -> None:
+    code = f"""
+import sys, rga.measure.session as session
+from pathlib import Path
+from rga.measure.steps import Step
+session.measured = lambda *_: [Step("endless", "signal:pause", {{}})]
+session.trainings = lambda *_: []
+session.measure(10, Path({str(tmp_path / "out")!r}))
+"""
+    told = tmp_path / "told"
+    with told.open("w") as file, subprocess.Popen([sys.executable, "-c", code], stdout=file, stderr=file) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (found := children.read_text().split()) or not list((tmp_path / "out").glob(".step-*")):
+            assert process.poll() is None, told.read_text()
+            time.sleep(0.05)
+        process.terminate()
+    assert process.returncode != 0
+    assert not Path(f"/proc/{found[0]}").exists()
+    assert "stopped by SIGTERM: what was measured is in" in told.read_text().replace("SIGTERM what", "SIGTERM: what")
+    assert not list((tmp_path / "out").glob(".step-*"))

@@ -7,6 +7,7 @@ Trainings are ordinary runs in `OUT/runs`: one that the time did not suffice for
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,10 @@ from rga.runs import RESULT, locked, read_result
 from rga.runs.state import read_state
 from rga.tables.run_plan import Planned
 from rga.training.provenance import provenance
+from rga.training.signals import stopping
 
 LINES, LOG, RUNS = "measure.jsonl", "measure.log", "runs"
+_WORK = ".step-"  # folders of steps under way begin so
 _START = 45.0  # seconds that a training may take before its first step and after its last
 _SHORTEST = 1.5  # minutes: less is no time for a training
 
@@ -60,7 +63,9 @@ def measure(minutes: float, out: Path, overrides: Sequence[str] = (), say: Calla
     facts = provenance(device, 1)
     del facts["finished_at"]
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    with locked(out), stopping(lambda: f"what was measured is in {out / LINES}; the same command does the rest"):
+        for left in out.glob(f"{_WORK}*"):  # by a session that was killed
+            shutil.rmtree(left, ignore_errors=True)
         session = _Session(out, time.monotonic() + 60 * minutes, facts, say)
         steps = measured(gpu, device.type)
         if not gpu:
@@ -87,7 +92,7 @@ class _Session:
         if self.left < step.minutes:
             return self._tell(Row(step.name, f"no time left: it takes about {step.minutes:g} minutes"))
         begun = time.monotonic()
-        with tempfile.TemporaryDirectory(dir=self.out) as folder:
+        with tempfile.TemporaryDirectory(dir=self.out, prefix=_WORK) as folder:
             report = Path(folder, "report.json")
             options = json.dumps(dict(step.options))
             error = self._run(["-m", "rga.measure.one", step.function, options, str(report)], step.name)
@@ -161,8 +166,12 @@ class _Session:
 
     def _record(self, step: str, command: str, seconds: float, **found: Any) -> None:
         line = {"step": step, "command": command, **self.facts, "seconds": seconds, **found}
-        with (self.out / LINES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        path = self.out / LINES
+        torn = (
+            path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+        )  # a write that was killed
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if torn else "") + json.dumps(line, ensure_ascii=False) + "\n")
 
     def _holds(self, line: Mapping[str, Any]) -> bool:
         same = all(line.get(key) == self.facts[key] for key in ("commit", "device"))
