@@ -57,7 +57,7 @@ def schema(operation: Any) -> Any:
 
 
 def in_functorch() -> bool:
-    """Whether a transform of torch.func is at work, which an `autograd.Function` of one derivative does not know."""
+    """Whether a transform of torch.func is at work, which a plain `autograd.Function` does not know."""
     return torch._C._are_functorch_transforms_active()
 
 

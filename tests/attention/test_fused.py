@@ -230,3 +230,29 @@ def test_batches_are_counted_when_a_state_is_read_or_loaded() -> None:
     block.load_state_dict(state)
     block(images())
     assert block.state_dict()["spatial.attention.relate_bn.num_batches_tracked"] == 4
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_derivatives(kind: type[nn.Module], frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a penalty on the gradient, as R1 has it; the statistics of the batch count once."""
+
+    def penalised(block: nn.Module) -> dict[str, Any]:
+        x, scale = images(requires_grad=True), torch.linspace(0.5, 2, CHANNELS, dtype=torch.double, requires_grad=True)
+        y = block(x * scale[:, None, None])
+        (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        (y.mean() + gradient.square().sum()).backward()
+        found = {name: parameter.grad for name, parameter in block.named_parameters() if parameter.requires_grad}
+        return {"x": x.grad, "scale": scale.grad, **found, **dict(block.named_buffers())}
+
+    block = build(kind)
+    if frozen:
+        for parameter in list(block.parameters())[::2]:
+            parameter.requires_grad_(False)
+    ours = penalised(copy.deepcopy(block))
+    monkeypatch.setattr(fused, "fits", lambda x, block: False)
+    expected = penalised(block)
+    assert ours.keys() == expected.keys()
+    for name, tensor in expected.items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(ours[name], tensor, rtol=1e-9, atol=1e-9, msg=partial("{}: {}".format, name))

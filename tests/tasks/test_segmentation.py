@@ -35,7 +35,9 @@ def module(class_weights: list[float] | None = None, **options: Any) -> Segmenta
     )
     data = SimpleNamespace(size=(17, 25), num_classes=3, classes=CLASSES, colours=COLOURS, test=["val", "train"])
     data.class_weights = class_weights
-    task._trainer = SimpleNamespace(datamodule=data, world_size=1, num_training_batches=1)  # type: ignore[assignment]
+    task._trainer = SimpleNamespace(  # type: ignore[assignment]
+        datamodule=data, world_size=1, num_training_batches=1, num_test_batches=[0]
+    )
     task.setup("fit")
     return task
 

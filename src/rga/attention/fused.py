@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 import torch.fx
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from rga.attention import fused_branch as branch
 from rga.torch_internals import BatchNorm, has_hooks, in_functorch
@@ -34,8 +33,7 @@ def fits(x: Tensor, block: nn.Module) -> bool:
 
     Not in a trace or an export, not under torch.compile, which fuses by itself, under torch.func's transforms, nor
     without gradients. Not where a BatchNorm is frozen, synchronised or in any other way not PyTorch's plain one, where
-    a module has a hook, for the blocks of the ablations, and in float16, whose products need float32. The function can
-    be differentiated once.
+    a module has a hook, for the blocks of the ablations, and in float16, whose products need float32.
     """
     if isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
@@ -103,9 +101,10 @@ class _Fused(torch.autograd.Function):
         return y if scale else weight
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
+        if torch.is_grad_enabled():  # a second derivative is wanted (create_graph=True)
+            return _by_modules(ctx, gradient)
         x, *tensors = ctx.saved_tensors
         count = _PARAMETERS * len(ctx.gates)
         parameters = [branch.Parameters(*own).to(ctx.dtype) for own in _groups(tensors[:count], _PARAMETERS)]
@@ -124,6 +123,28 @@ class _Fused(torch.autograd.Function):
                 gradient = _add_product(total, own.embed.t().expand(len(x), -1, -1), of_embedded, input, gate)
                 found = [*of_parameters, *found]
         return gradient, None, None, *found
+
+
+def _by_modules(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients once more as autograd finds them in the modules, so that they have gradients themselves."""
+    x, parameters = ctx.saved_tensors[0], list(_parameters(ctx.gates))
+    norms = [module for gate in ctx.gates for module in gate.modules() if isinstance(module, BatchNorm)]
+    with torch.autocast(x.device.type, dtype=ctx.dtype, enabled=ctx.dtype != x.dtype):
+        for norm in norms:
+            norm.track_running_stats = False  # the batch has been counted
+        try:
+            y, weight = x, x
+            for gate in ctx.gates:
+                weight = gate.by_modules(y)
+                y = y * weight if ctx.scale else y
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
+    wanted = [tensor for tensor in (x, *parameters) if tensor.requires_grad]
+    result = y if ctx.scale else weight
+    found = iter(torch.autograd.grad(result, wanted, gradient.to(result.dtype), create_graph=True, allow_unused=True))
+    of_x, *others = [next(found) if tensor.requires_grad else None for tensor in (x, *parameters)]
+    return of_x, None, None, *others
 
 
 def _scaled_backward(gradient: Tensor, x: Tensor, weight: Tensor, gate: "_Gate") -> tuple[Tensor, Tensor]:

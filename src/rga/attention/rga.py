@@ -188,8 +188,10 @@ class _Gate(RGA):
     def gate(self, x: Tensor) -> Tensor:
         """The weights, (B, 1, H, W) of positions or (B, C, 1, 1) of channels."""
         check_size(x, self.channels, self.size)
-        if fused.fits(x, self):
-            return fused.gate(x, self)
+        return fused.gate(x, self) if fused.fits(x, self) else self.by_modules(x)
+
+    def by_modules(self, x: Tensor) -> Tensor:
+        """What `gate` is, as autograd knows it."""
         nodes = x.flatten(2)
         if self.per_channel:
             nodes = nodes.transpose(1, 2)  # (B, HW, C), a view for contiguous and channels_last maps
