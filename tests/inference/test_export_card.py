@@ -87,6 +87,14 @@ def test_what_the_training_began_with(run: Path, tmp_path: Path) -> None:
     assert "from the network's default published weights" in card(run, tmp_path / "true")
 
 
+def test_which_split_the_metrics_are_of(run: Path, tmp_path: Path) -> None:
+    trained = load(run)
+    change(run / "result.json", lambda result: result["config"]["data"].update(test=["test", "val"]))
+    export(trained, tmp_path / "out")
+    told = (tmp_path / "out" / "README.md").read_text()
+    assert "- Test on the split test, and others by their names: feature=after_bn." in told
+
+
 def test_the_names_of_the_classes(tmp_path: Path, cache: Path) -> None:
     run = write_run(tmp_path / "cifar", *CIFAR, classes=10)
     told = card(run, tmp_path / "unnamed")

@@ -126,7 +126,9 @@ def _data(facts: Facts) -> Iterator[str]:
     yield f"- Licence of the data: {_text(terms) if terms else _UNSTATED}."
     size, scale = " x ".join(map(str, data.get("size") or ())), _text(facts.of_run("scale").get("name"))
     yield f"- Training: {_text(facts.of_run('recipe').get('epochs'))} epochs at {size}, scale {scale}, {_start(facts)}."
-    yield f"- Test: {given}.\n"
+    splits = list(data.get("test") or ())
+    of = f" on the split {_text(splits[0])}, and others by their names" if len(splits) > 1 else ""
+    yield f"- Test{of}: {given}.\n"
     if given != exported:
         yield f"**What is exported differs from that: {exported}.** The metrics below are those of the run's test.\n"
 

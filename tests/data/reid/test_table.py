@@ -110,6 +110,21 @@ def test_where_the_images_are(tmp_path: Path) -> None:
     assert table.read(other).train[0].path == tmp_path / "images" / "a/1.png"
 
 
+def test_where_it_is_read_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for the order, on which batches depend, nor for an image that is listed twice."""
+    file = write(tmp_path / "set")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("a/2.png", str(tmp_path / "set" / "a" / "2.png")), encoding="utf-8")
+    absolute = table.read(file)
+    monkeypatch.chdir(tmp_path)
+    assert table.read(Path("set")) == absolute
+    monkeypatch.chdir(tmp_path / "set")
+    assert table.read(Path(), Path("table.csv")) == absolute
+    file.write_text(f"{text}{tmp_path / 'set' / 'b' / '1.png'},ben,door,query\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"lists .*b/1.png twice as query"):
+        table.read(Path("table.csv"))
+
+
 def test_numbers_are_ordered_by_value(tmp_path: Path) -> None:
     """So that Market's identities, written without zeros, have the labels that its reader gives them."""
     rows = [(f"{name}.png", name, "1", "train") for name in ("10", "9", "x", "-1", "2")]

@@ -130,7 +130,8 @@ def _line(file: Path, folder: Path, row: Row, cameras: bool) -> _Line:
             raise DataError(f"{file}, {row.place}: the {column} has more than {_LONGEST:,} characters")
     if row.cells["split"] not in PARTS:
         raise DataError(f"{file}, {row.place}: the split is {' or '.join(PARTS)}, not {row.cells['split']!r}")
-    path = os.path.normpath(folder / row.cells["path"].replace("\\", "/"))  # as Windows writes paths
+    # Absolute, so that an image has one path and one place in the order. Windows writes paths with backslashes.
+    path = os.path.abspath(folder / row.cells["path"].replace("\\", "/"))  # noqa: PTH100 - links stay as they are
     return _Line(Path(path), row.cells["identity"], row.cells.get(CAMERA, ""), row.cells["split"], row.place)
 
 
