@@ -107,7 +107,7 @@ def test_renewed_not_made_twice(tmp_path: Path) -> None:
     kinds = [view["type"] for view in stub.views.values()]
     assert sorted(kinds) == ["project-view", "project-view", "runs", "runs"]
     names = {view["displayName"].partition(":")[0] for view in stub.views.values()}
-    assert names == {"Table 1", "Table zoo"}
+    assert names == {"Table 1", "Zoo"}
     assert all("rank1" in view["spec"] for view in stub.views.values())
 
 

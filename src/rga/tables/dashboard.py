@@ -117,7 +117,7 @@ def report_of(filled: FilledTable, entity: str, project: str) -> Any:
 
 
 def _title(filled: FilledTable) -> str:
-    return f"{filled.table.label.capitalize()}: {filled.table.title}"[:_TITLE]
+    return filled.table.title[:_TITLE]
 
 
 def table_key(filled: FilledTable) -> str:
