@@ -89,9 +89,11 @@ def test_flops_are_those_of_the_network_whatever_is_tested(
 @pytest.mark.slow
 def test_rank_lists_and_gates_are_images(runs: dict[tuple[str, int], tuple[Path, OfflineRun]]) -> None:
     folder, run = runs["rga_sc", 0]
-    (files,) = folder.glob("*/*/wandb/offline-run-*/files")
+    (files,), (log,) = folder.glob("*/*/wandb/offline-run-*/files"), folder.glob("*/*/train.log")
     for name in ("test/rank_lists", "test/gates"):
-        (entry,) = (entry for entry in run.history if f"{name}/filenames" in entry)
+        found = [entry for entry in run.history if f"{name}/filenames" in entry]
+        assert len(found) == 1, (name, [sorted(entry) for entry in run.history][-8:], log.read_text())
+        (entry,) = found
         (path,) = entry[f"{name}/filenames"]
         with Image.open(files / path) as drawn:
             assert drawn.size == (entry[f"{name}/width"], entry[f"{name}/height"])
