@@ -130,3 +130,29 @@ print(len(os.listdir("/proc/self/task")))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # OpenBLAS has threads from the start, and can fork
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_a_job_has_temporary_folders_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import may make one, and remove it at the end of the process: wandb's images go through such a folder."""
+    (tmp_path / "keeper.py").write_text(
+        "import atexit, tempfile\none, two = tempfile.TemporaryDirectory(), tempfile.TemporaryDirectory()\n"
+        "atexit.register(one.cleanup)\n"
+    )
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(rga.training.forkserver, "PRELOAD", ("keeper",))
+    server = ForkServer({**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path / "temporary")})
+    text = """
+import keeper, pathlib
+for each in (keeper.one, keeper.two):
+    pathlib.Path(each.name, "x").touch()
+    print(each.name)
+"""
+    named = []
+    for number in range(2):
+        console = tmp_path / f"console{number}"
+        assert server.start(script(tmp_path, text), console).wait() == 0, console.read_text()
+        named += console.read_text().splitlines()
+    assert len(set(named)) == 4
+    assert not any(Path(name).exists() for name in named)
+    assert len(list((tmp_path / "temporary").iterdir())) == 2, "the server's own are still there"
+    server.close()

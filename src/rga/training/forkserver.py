@@ -19,6 +19,7 @@ import runpy
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -134,12 +135,14 @@ def _serve() -> list[str]:
     answers = os.dup(1)
     os.dup2(2, 1)  # what an import prints is no answer
     preload(sys.argv[1:])
+    folders = [found for found in gc.get_objects() if isinstance(found, tempfile.TemporaryDirectory)]
     gc.freeze()  # the collector would touch, and so copy, every page in every job
     for line in sys.stdin.buffer:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
             _become_a_job(answers, request["console"])
+            _own(folders)
             return list(map(str, request["command"]))
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         with suppress(BrokenPipeError):  # nobody waits for it any more
@@ -152,6 +155,16 @@ def preload(names: Sequence[str] = PRELOAD) -> None:
     for name in names:
         with suppress(Exception):
             importlib.import_module(name)
+
+
+def _own(folders: Sequence["tempfile.TemporaryDirectory[str]"]) -> None:
+    """Give a job temporary folders of its own in place of those that imports have made (wandb keeps images in one).
+
+    At its end it would remove them, and the next job would miss them.
+    """
+    for folder in folders:
+        folder.name = tempfile.mkdtemp()
+        atexit.register(folder.cleanup)  # of the new one; it also calls off the removal of the old one
 
 
 def _become_a_job(answers: int, console: str) -> None:
