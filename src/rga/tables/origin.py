@@ -34,9 +34,10 @@ def runs(filled: FilledTable) -> list[str]:
     several = sum(any(cell.n for cell in filled.cells if cell.column == column) for column in filled.columns) > 1
     lines = []
     for line in filled.lines:
-        for entry in {cell.entry.fingerprint: cell.entry for cell in line.cells if cell.entry}.values():
-            if results := entry.results:
-                name = f"{line.row.name}, {entry.setting.data}" if several else line.row.name
+        for cell in {cell.entry.fingerprint: cell for cell in line.cells if cell.entry}.values():
+            entry = cell.entry
+            if entry is not None and (results := entry.results):
+                name = f"{line.row.name}, {cell.column.name}" if several else line.row.name
                 seeds = ", ".join(str(result["seed"]) for result in results)
                 parameters = _distinct(
                     f"{result['parameters'] / 1e6:.3f}" for result in results if result["parameters"]

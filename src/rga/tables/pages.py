@@ -113,6 +113,8 @@ def images(tables: Sequence[FilledTable]) -> dict[str, tuple[dict[str, list[Curv
 def _file_of(filled: FilledTable, column: Column) -> str:
     parts = [override if "." in override_key(override) else _value(override) for override in filled.overrides]
     own = [] if column.data in parts else [str(column.data)]
+    if sum(other.data == column.data for other in filled.columns) > 1:
+        own.append(column.name)
     return "-".join(re.sub(r"[^\w.]+", "-", part) for part in (filled.table.stem, *parts, *own)) + ".svg"
 
 
