@@ -1,6 +1,7 @@
 """`rga measure`: what its checks find, what a session does with its time, and what is recorded."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -73,7 +74,8 @@ def test_each_step_is_recorded_and_not_done_again(session: Session, tmp_path: Pa
     assert [row.text for row in session(GOOD)] == ["fine"]
     (line,) = lines(tmp_path)
     assert line.keys() >= {"step", "command", "commit", "device", "versions", "seconds", "summary", "report"}
-    assert line["command"] == """python -c 'from json import loads; print(loads(s='{"note": "fine"}'))'"""
+    repeated = subprocess.run([sys.executable, *shlex.split(line["command"])[1:]], capture_output=True, text=True)
+    assert repeated.stdout == "{'note': 'fine'}\n", repeated.stderr
     with (tmp_path / "out" / LINES).open("a") as file:
         file.write('{"step": "cut off in the mid')
     assert [row.text for row in session(GOOD)] == ["fine (measured before)"]

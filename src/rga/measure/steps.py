@@ -1,5 +1,6 @@
 """What `rga measure` does, in its order: checks, benches, then trainings, the paper's Table 7 first. No torch."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +44,7 @@ class Step:
         """What repeats it."""
         module, _, name = self.function.partition(":")
         given = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
-        return f"python -c 'from {module} import {name}; print({name}({given}))'"
+        return shlex.join(["python", "-c", f"from {module} import {name}; print({name}({given}))"])
 
 
 def measured(gpu: bool, device: str) -> list[Step]:
