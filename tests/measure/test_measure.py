@@ -17,7 +17,7 @@ import rga.measure.checks
 import rga.measure.session
 from rga.errors import ConfigError
 from rga.measure.checks import CHECKS
-from rga.measure.session import LINES, LOG, Row, measure
+from rga.measure.session import LINES, LOG, Row, measure, training_summary
 from rga.measure.steps import Step, measured, trainings
 from rga.runs import RESULT
 from rga.tables.measured import measured_table
@@ -52,17 +52,22 @@ def test_the_checks_hold_here(name: str) -> None:
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "what", "wrong"),
-    [
-        ("formula", "NxN", lambda block: torch.nn.Sequential(rga.measure.checks.RGASC(64, (16, 8)).double())),
-        ("crops", "Crops", lambda images, pad, mirror: _Shifted(images, pad, mirror)),
-    ],
-)
-def test_a_check_can_fail(monkeypatch: pytest.MonkeyPatch, name: str, what: str, wrong: Any) -> None:
-    monkeypatch.setattr(rga.measure.checks, what, wrong)
-    with pytest.raises(AssertionError, match="differ"):
-        CHECKS[name]("cpu")
+def test_the_crops_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rga.measure.checks, "Crops", _Shifted)
+    with pytest.raises(AssertionError, match="windows differ"):
+        CHECKS["crops"]("cpu")
+
+
+@pytest.mark.parametrize("name", ["spatial.theta.0.weight", "channel.gg.1.bias", "spatial.W.4.weight"])
+def test_the_formula_is_checked_in_every_gradient(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    class Wrong(rga.measure.checks.NxN):
+        def __init__(self, block: Any) -> None:
+            super().__init__(block)
+            self.get_parameter(name).register_hook(lambda gradient: 1.001 * gradient)
+
+    monkeypatch.setattr(rga.measure.checks, "NxN", Wrong)
+    with pytest.raises(AssertionError, match=f"gradient of {name} differs by"):
+        CHECKS["formula"]("cpu")
 
 
 class _Shifted(rga.measure.checks.Crops):
@@ -112,12 +117,29 @@ def test_a_training_is_an_ordinary_run(session: Session, tmp_path: Path) -> None
     good, bad = session(runs=[planned, broken])
     assert "on SYNTHETIC images, which is no result" in good.text
     assert bad.failed
-    assert (tmp_path / "out" / "runs" / run.name / RESULT).exists()
-    assert [line["run"] for line in lines(tmp_path)] == [run.name]
+    result = json.loads((tmp_path / "out" / "runs" / run.name / RESULT).read_text())
+    (line,) = lines(tmp_path)
+    assert line["run"] == run.name
+    assert line["seconds"] == result["duration_s"] == good.seconds, "that of the training, over all its sessions"
+    assert line["command"] == shlex.join(["rga", "train", *overrides]), "without what was this session's"
     (again,) = session(runs=[planned])
-    assert again.text == good.text
+    assert again == good
+    assert len(lines(tmp_path)) == 1
+    (tmp_path / "out" / LINES).unlink()  # as if it was killed between the training and its line
+    session(runs=[planned])
+    assert lines(tmp_path) == [line]
     (none,) = session(runs=[Planned(1, "0123456789ab/1", overrides, ("x",), True, None)], minutes=1.0)
     assert none.text == "no time left for 1 more"
+
+
+def test_a_training_says_under_what_conditions() -> None:
+    from rga.tables.run_plan import Planned
+
+    run = Planned(1, "0123456789ab/0", ("experiment=reid", "scale=small", "data=market1501_holdout"), (), True, None)
+    config = {"recipe": {"epochs": 20}, "data": {}}
+    result = {"metrics": {"rank1": 0.573, "map": 0.412}, "precision": "bf16-mixed", "config": config}
+    told = "rank1 57.30, map 41.20 (scale=small, data=market1501_holdout, bf16-mixed, 20 epochs)"
+    assert training_summary(run, result) == told
 
 
 def test_the_order_on_a_gpu(cache: Path) -> None:

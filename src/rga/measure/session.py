@@ -2,7 +2,8 @@
 
 `OUT/measure.jsonl` gets a line for each step: what was done, the command that repeats it, commit, device, versions,
 time and what was found. A step that has a line of the same commit and device is not done again; one that failed is.
-Trainings are ordinary runs in `OUT/runs`: one that the time did not suffice for is resumed by the next call.
+Trainings are ordinary runs in `OUT/runs`: one that the time did not suffice for is resumed by the next call. All that
+their lines say is their results', so a line that a killed session did not get to is written by the next one.
 """
 
 import json
@@ -111,7 +112,7 @@ class _Session:
         for number, run in enumerate(planned):
             folder, data = self.out / RUNS / run.name, _data(run)
             if (result := read_result(folder / RESULT)) is not None:
-                rows.append(self._tell(Row(run.cells[0], _metrics(result), result.get("duration_s"))))
+                rows.append(self._tell(self._finished(run, result, overrides)))
                 continue
             if data in refused:
                 continue
@@ -131,14 +132,22 @@ class _Session:
         error = self._run(["-m", "rga", "train", *words], run.cells[0])
         took = round(time.monotonic() - begun, 1)
         if (result := read_result(folder / RESULT)) is not None:
-            command = shlex.join(["rga", "train", *words])
-            self._record(run.cells[0], command, took, run=run.name, summary=_metrics(result))
-            return Row(run.cells[0], _metrics(result), took)
+            return self._finished(run, result, overrides)
         state = read_state(folder)
         if state is not None and state.epoch and state.error is None:
             pace = f", {state.seconds_per_epoch:.1f} s an epoch" if state.seconds_per_epoch else ""
             return Row(run.cells[0], f"epoch {state.epoch} of {state.epochs}{pace}; the same command resumes it", took)
         return Row(run.cells[0], f"FAILED: {error} (see {self.out / LOG})", took, failed=True)
+
+    def _finished(self, run: Planned, result: Mapping[str, Any], overrides: Sequence[str]) -> Row:
+        """The row of a run that has a result, which gets its line if it has none."""
+        row = Row(run.cells[0], training_summary(run, result), result["duration_s"])  # over all its sessions
+        facts = {name: result[name] for name in (*self.facts, "finished_at")}
+        key = {"run": run.name, "finished_at": facts["finished_at"]}
+        if not any(key.items() <= line.items() for line in _lines(self.out / LINES)):
+            command = shlex.join(["rga", "train", *run.overrides, *overrides])
+            self._record(run.cells[0], command, row.seconds, facts, run=run.name, summary=row.text)
+        return row
 
     def _run(self, arguments: Sequence[str], name: str) -> str | None:
         """Run Python in a process with what is left of the time; gives the last line of one that failed."""
@@ -164,8 +173,10 @@ class _Session:
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1] if lines else f"exit status {status}"
 
-    def _record(self, step: str, command: str, seconds: float, **found: Any) -> None:
-        line = {"step": step, "command": command, **self.facts, "seconds": seconds, **found}
+    def _record(
+        self, step: str, command: str, seconds: float | None, facts: Mapping[str, Any] | None = None, **found: Any
+    ) -> None:
+        line = {"step": step, "command": command, **(facts or self.facts), "seconds": seconds, **found}
         path = self.out / LINES
         torn = (
             path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
@@ -193,9 +204,13 @@ def summary(report: Mapping[str, Any]) -> str:
     return str(report.get("note", "holds"))
 
 
-def _metrics(result: Mapping[str, Any]) -> str:
+def training_summary(run: Planned, result: Mapping[str, Any]) -> str:
+    """The metrics of a run in percent, and under what conditions they hold that its cell does not name."""
     shown = [name for name in ("rank1", "map", "error", "miou") if name in result["metrics"]]
     told = ", ".join(f"{name} {100 * result['metrics'][name]:.2f}" for name in shown)
+    layers = [override for override in run.overrides if override.startswith(("scale=", "data="))]
+    epochs = f"{result['config']['recipe']['epochs']} epochs"
+    told += f" ({', '.join([*layers, str(result['precision']), epochs])})"
     synthetic = (result["config"].get("data") or {}).get("demo") is not None
     return f"{told} on SYNTHETIC images, which is no result" if synthetic else told
 

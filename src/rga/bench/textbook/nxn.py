@@ -58,9 +58,7 @@ class NxN(nn.Module):
         self.channel = channel and _like(channel.attention)
         state = {}
         for name, tensor in reference_tensors(block).items():
-            stem, _, rest = name.partition(".")  # theta_spatial.0.weight -> spatial.theta.0.weight
-            part, _, kind = stem.partition("_")
-            state[f"{kind}.{part}.{rest}"] = tensor
+            state[own_name(name)] = tensor
         self.to(state[next(iter(state))].dtype).load_state_dict(state)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,6 +68,13 @@ class NxN(nn.Module):
             nodes = x.flatten(2).transpose(1, 2).unsqueeze(-1)  # (B, HW, C, 1)
             x = x * self.channel(nodes).transpose(1, 2).view(len(x), -1, 1, 1)
         return x
+
+
+def own_name(reference: str) -> str:
+    """What a tensor of the authors' code is called in `NxN`: theta_spatial.0.weight is spatial.theta.0.weight."""
+    stem, _, rest = reference.partition(".")
+    part, _, kind = stem.partition("_")
+    return f"{kind}.{part}.{rest}"
 
 
 def _layer(inputs: int, outputs: int) -> nn.Sequential:
