@@ -131,9 +131,9 @@ def test_cost_has_two_axes(page: Any) -> None:
 
 def test_what_is_missing_says_what_it_would_cost(page: Any) -> None:
     told = json.loads(page.locator("#data").text_content())
-    hours = [cells[3] for table in told["tables"] for cells in table["missing"]]
-    assert any(text.startswith("about ") for text in hours)
-    assert "unknown" in hours, "of Table 1 with the paper's recipe nothing has run"
+    times = [cells[3] for table in told["tables"] for cells in table["missing"]]
+    assert any(text.startswith("about ") for text in times)
+    assert "unknown" in times, "of Table 1 with the paper's recipe nothing has run"
 
 
 def test_a_phone_scrolls_tables_and_not_the_page(browser: Any, tmp_path: Path) -> None:

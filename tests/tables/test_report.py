@@ -97,8 +97,8 @@ def test_the_page_has_what_is_recorded_with_its_origin(reported: Path) -> None:
     assert "| Ours | Baseline | – | – | 70.0 | – | 50.0 | – | 75.0 ± 7.1 (2) | 37.5 ± 3.5 (2) |" in second  # noqa: RUF001
     for section in (first, second):
         assert "- data: mine (train: 7 identities, 90 images)\n- " in section
-        assert "- software: torch 2.15.0\n- runs: 3, 1.50 hours\n" in section
-        where = "| 0, 1 | 2.500 | 1.00 | 1 x Abacus | 0123456789; 0123456789 with changes |"
+        assert "- software: torch 2.15.0\n- runs: 3, 1 h 30 min\n" in section
+        where = "| 0, 1 | 2.500 | 1 h 00 min | 1 x Abacus | 0123456789; 0123456789 with changes |"
         assert re.search(r"\| Baseline \| [0-9a-f]{12} " + re.escape(where), section)
         assert "12.3" not in section, "that run is not recorded"
 

@@ -25,8 +25,8 @@ def job(conf: Path, tmp_path: Path, seed: int, label: str) -> Job:
     return Job((), Run(config["paths"]["runs"], config), label)
 
 
-def shown(*of: Any) -> list[str]:
-    console = Console(width=80, file=io.StringIO())
+def shown(*of: Any, width: int = 80) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
     console.print(lines(*of))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
@@ -51,8 +51,15 @@ def test_a_line_for_each_job_and_one_for_all(small_conf: Path, tmp_path: Path) -
 
     _, last = shown([(half, 100.0)], outcomes, 8, 2, 400.0)
     # 300 s of the one that runs; five more as long as the mean of 500 s and 300 s + 300 s: 550 s; two at a time.
-    assert last.endswith("  25 min 25 s left")
+    assert last == "1 of 8 done, 1 failed, 25 min 25 s left"
     assert shown([(half, 100.0)], outcomes, None, 2, 400.0)[1] == "1 done, 1 failed"
+
+    narrow = shown([(half, 100.0), (begun, 390.0)], outcomes, 8, 2, 400.0, width=40)
+    assert len(narrow) == 5
+    assert max(map(len, narrow)) <= 40
+    assert narrow[0].startswith("RGA-S RGA-S RGA-S RGA-S RGA-S")
+    assert narrow[1].startswith("  epoch 30/60  5 min 00 s left  loss")
+    assert narrow[2:] == ["begins", "  starting", "1 of 8 done, 1 failed"]
 
 
 def test_without_a_terminal_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

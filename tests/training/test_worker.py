@@ -56,7 +56,7 @@ def test_each_run_once_baselines_first(plan: Plan, conf: Path) -> None:
     assert len({run.name for run in plan.runs}) == 6
     twice = make_plan(["7", "7"], ["seed=0,1"], conf, TABLES)
     assert twice == plan
-    assert "6 to do that nobody has run: hours unknown" in plan.summary()
+    assert "6 to do that nobody has run: time unknown" in plan.summary()
 
 
 def test_hours_are_those_of_finished_runs(plan: Plan, conf: Path) -> None:
@@ -65,7 +65,7 @@ def test_hours_are_those_of_finished_runs(plan: Plan, conf: Path) -> None:
     assert [run.hours for run in again.runs] == [2.0, 2.0, None, None, None, None]
     assert again.summary([again.runs[0].name])[:2] == [
         "6 runs behind 6 cells of table 7; 1 finished",
-        "1 of the 5 to do: 2.0 hours, as on a CPU",
+        "1 of the 5 to do: 2 h 00 min, as on a CPU",
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from rga.errors import ConfigError
 from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
+from rga.printing import duration
 from rga.tables.filled import Entry, FilledTable
 from rga.tables.filling import fill
 from rga.tables.formats import as_json
@@ -116,7 +117,7 @@ def _table(place: int, filled: FilledTable, flops: Mapping[str, int]) -> dict[st
             changes = _changes(other, source.entry) if other and line.row.name != filled.table.baseline else []
             cell |= {**shown, "command": _command(source.entry), "changes": changes}
     missing = [
-        [line.row.name, cell.column.name, ", ".join(map(str, entry.missing)), _hours(entry, filled), entry.command]
+        [line.row.name, cell.column.name, ", ".join(map(str, entry.missing)), _time(entry, filled), entry.command]
         for line, cell, entry in filled.missing()
     ]
     about = [*notes(filled), *footnotes(filled)]
@@ -160,12 +161,14 @@ def _command(entry: Entry | None) -> str | None:
     return replace(entry, missing=tuple(int(result["seed"]) for result in entry.results)).command
 
 
-def _hours(entry: Entry, filled: FilledTable) -> str:
+def _time(entry: Entry, filled: FilledTable) -> str:
     """What the missing runs would take: as long as those of other seeds, else about as long as other rows."""
     if entry.hours is not None:
-        return f"{len(entry.missing) * entry.hours:.2f}"
+        return duration(3600 * len(entry.missing) * entry.hours)
     alike = [other.hours for other in filled.entries if other.hours is not None and _budget(other) == _budget(entry)]
-    return f"about {len(entry.missing) * statistics.median(alike):.1f}, as other rows" if alike else "unknown"
+    if not alike:
+        return "unknown"
+    return f"about {duration(3600 * len(entry.missing) * statistics.median(alike))}, as other rows"
 
 
 def _budget(entry: Entry) -> tuple[Any, ...]:
@@ -176,7 +179,7 @@ def _budget(entry: Entry) -> tuple[Any, ...]:
 def _run(result: Any) -> dict[str, Any]:
     seconds = result.get("duration_s")
     return {
-        "hours": "unknown" if seconds is None else f"{seconds / 3600:.2f}",
+        "time": "unknown" if seconds is None else duration(seconds),
         "device": result.get("device") or "unknown",
         "commit": short_commit(result.get("commit")),
         "finished": str(result.get("finished_at") or "unknown")[:10],

@@ -1,9 +1,10 @@
-"""Where recorded numbers come from, in Markdown: data, software, and for each row seeds, hours, device and commit."""
+"""Where recorded numbers come from, in Markdown: data, software, and for each row seeds, time, device and commit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rga.data.base import in_words
+from rga.printing import duration
 from rga.tables.filled import Entry, FilledTable, precision_of
 from rga.tables.render import markdown_table
 
@@ -22,7 +23,7 @@ def origin(entries: Sequence[Entry]) -> list[str]:
             for result in results
         ),
         "runs": [
-            f"{len(results)}, {_hours(results)} hours",
+            f"{len(results)}, {_time(results)}",
             *([" to ".join([days[0], *days[1:][-1:]])] if days else []),
         ],
     }
@@ -44,9 +45,9 @@ def runs(filled: FilledTable) -> list[str]:
                 )
                 devices = _distinct(str(result["device"] or "unknown") for result in results)
                 commits = _distinct(short_commit(result["commit"]) for result in results)
-                rest = ["; ".join(texts) for texts in (parameters, [_hours(results)], devices, commits)]
+                rest = ["; ".join(texts) for texts in (parameters, [_time(results)], devices, commits)]
                 lines.append([name, entry.fingerprint, seeds, *rest])
-    return markdown_table(["run", "fingerprint", "seeds", "parameters (M)", "hours", "device", "commit"], lines)
+    return markdown_table(["run", "fingerprint", "seeds", "parameters (M)", "time", "device", "commit"], lines)
 
 
 def _counts(data: Mapping[str, Any]) -> str:
@@ -63,8 +64,11 @@ def short_commit(commit: str | None) -> str:
     return name[:10] + (" with changes" if dirty else "")
 
 
-def _hours(results: Iterable[Mapping[str, Any]]) -> str:
-    return f"{sum(result['duration_s'] or 0.0 for result in results) / 3600:.2f}"
+def _time(results: Sequence[Mapping[str, Any]]) -> str:
+    """All runs together, as far as it is known."""
+    known = [result["duration_s"] for result in results if result["duration_s"] is not None]
+    told = duration(sum(known)) if known else "unknown"
+    return told if len(known) in (0, len(results)) else f"{told} for {len(known)} of them"
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 from rga.errors import ConfigError
 from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
+from rga.printing import duration
 from rga.runs import Run
 from rga.runs.compose import compose, prepare
 from rga.runs.identity import is_name
@@ -60,9 +61,11 @@ class Plan:
         lines = [f"{len(self.runs)} runs behind {cells} cells of table {', '.join(self.tables)}; {len(done)} finished"]
         if known:
             devices = ", ".join(sorted({run.on for run in left if run.hours is not None and run.on}))
-            lines.append(f"{len(known)} of the {len(left)} to do: {sum(known):.1f} hours, as on {devices or 'record'}")
+            lines.append(
+                f"{len(known)} of the {len(left)} to do: {duration(3600 * sum(known))}, as on {devices or 'record'}"
+            )
         if len(known) < len(left):
-            lines.append(f"{len(left) - len(known)} to do that nobody has run: hours unknown")
+            lines.append(f"{len(left) - len(known)} to do that nobody has run: time unknown")
         return lines
 
 

@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rga.files import LAST
+from rga.printing import duration
 from rga.runs import RESULT, fingerprint, is_locked, read_result
 from rga.runs.state import State, read_state
 from rga.tables.run_plan import Plan
@@ -93,7 +94,7 @@ def as_text(found: Sequence[Status]) -> str:
 def _line(status: Status) -> tuple[str, ...]:
     number = str(status.number) if status.number is not None else ""
     epochs = f"{status.epoch}/{status.epochs}" if status.epoch is not None else ""
-    left = f"{status.hours_left:.1f} h" if status.hours_left is not None else ""
+    left = duration(3600 * status.hours_left) if status.hours_left is not None else ""
     saved = f"{status.checkpoint_minutes:.0f} min ago" if status.checkpoint_minutes is not None else ""
     about = "; ".join(status.cells[:1]) + (f" and {len(status.cells) - 1} more" if len(status.cells) > 1 else "")
     where = f" on {status.host}" if status.state == "running" and status.host else ""

@@ -3,7 +3,8 @@
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ from rga.printing import duration, printable
 from rga.runs.state import read_state
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from rga.training.launcher import Job, Outcome
 
 _EVERY = 1.0  # seconds between looks at what the jobs say of themselves
+_WIDE = 72  # columns: with fewer, little is left of a job's label beside its numbers
 
 
 class Live:
@@ -61,20 +63,13 @@ class Live:
 
 def lines(
     running: Sequence[tuple["Job", float]], outcomes: Sequence["Outcome"], total: int | None, slots: int, now: float
-) -> "Table":
+) -> "Lines":
     """For each running job what it is, its epochs, loss and metric of the last one, time left; below, for all jobs.
 
     The time left for all takes those that have not begun to last as long as the mean of those that have.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 1), expand=True)
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    for _ in range(3):
-        table.add_column(justify="right", no_wrap=True)
     lasted = [outcome.seconds for outcome in outcomes if outcome.seconds and outcome.error is None]
-    left = []
+    left, rows = [], []
     for job, started in running:
         state, rest = read_state(job.run.workplace), None
         if state is not None and state.seconds_per_epoch is not None:
@@ -82,16 +77,45 @@ def lines(
             left.append(rest)
             lasted.append(now - started + rest)
         epochs = f"epoch {state.epoch}/{state.epochs}" if state is not None else "starting"
-        told = _metrics(state.metrics) if state is not None else ""
-        table.add_row(*map(Text, (printable(job.label), epochs, told, f"{duration(rest)} left" if rest else "")))
+        rows.append((printable(job.label), epochs, _metrics(state.metrics) if state is not None else "", _left(rest)))
     failed = sum(outcome.error is not None for outcome in outcomes)
     ended = [f"{len(outcomes) - failed} of {total} done" if total is not None else f"{len(outcomes) - failed} done"]
     ended += [f"{failed} failed"] if failed else []
     waiting = total - len(outcomes) - len(running) if total is not None else 0
     known = total is not None and lasted and len(left) == len(running)
-    seconds = (sum(left) + waiting * statistics.fmean(lasted)) / slots if known else None
-    table.add_row(*map(Text, (", ".join(ended), "", "", f"{duration(seconds)} left" if seconds else "")))
-    return table
+    whole = _left((sum(left) + waiting * statistics.fmean(lasted)) / slots if known else None)
+    return Lines(tuple(rows), ", ".join([*ended, *([whole] if whole else [])]))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Each job's label, epochs, metrics and time left in columns, or where that is too wide on two lines; the whole."""
+
+    jobs: Sequence[tuple[str, str, str, str]]
+    whole: str
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> Iterator["RenderableType"]:
+        from rich.table import Table
+        from rich.text import Text
+
+        if options.max_width >= _WIDE:
+            table = Table.grid(padding=(0, 1), expand=True)
+            table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+            for _ in range(3):
+                table.add_column(justify="right", no_wrap=True)
+            for job in self.jobs:
+                table.add_row(*map(Text, job))
+            yield table
+        else:
+            for label, epochs, metrics, left in self.jobs:
+                yield Text(label, no_wrap=True, overflow="ellipsis")
+                told = "  ".join(filter(None, (epochs, left, metrics)))  # what is cut off first is last
+                yield Text(f"  {told}", no_wrap=True, overflow="ellipsis")
+        yield Text(self.whole, no_wrap=True, overflow="ellipsis")
+
+
+def _left(seconds: float | None) -> str:
+    return f"{duration(seconds)} left" if seconds else ""
 
 
 def _metrics(told: Mapping[str, float]) -> str:

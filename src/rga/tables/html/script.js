@@ -56,9 +56,9 @@ function open(baseline, row, cell) {
   make("h2", `${row.name}, ${cell.column}: ${cell.metric}`, place, { id: "opened" });
   make("p", `ours ${cell.text}` + (cell.paper === null ? "" : `, paper ${cell.paper_text}`) + (cell.delta_text && `, difference ${cell.delta_text}`), place);
   if (cell.against_text) make("p", `against ${baseline}: ${cell.against_text}`, place);
-  grid(place, ["seed", "value", "from", "hours", "finished", "device", "commit", "fingerprint"], cell.runs.map((run) => {
+  grid(place, ["seed", "value", "from", "time", "finished", "device", "commit", "fingerprint"], cell.runs.map((run) => {
     const about = of(run);
-    return [run.seed, run.value.toFixed(2), run.recorded ? "record" : "here", about.hours, about.finished, about.device, about.commit, run.fingerprint];
+    return [run.seed, run.value.toFixed(2), run.recorded ? "record" : "here", about.time, about.finished, about.device, about.commit, run.fingerprint];
   }));
   if (cell.changes.length) {
     make("h3", `Set otherwise than in ${baseline}`, place);
@@ -162,7 +162,7 @@ function section(spec) {
   if (spec.missing.length) {
     const more = make("details", null, place);
     make("summary", `${spec.missing.length} configs without their runs, and what they would cost`, more);
-    grid(more, ["row", "column", "seeds", "hours", "command"], spec.missing);
+    grid(more, ["row", "column", "seeds", "time", "command"], spec.missing);
   }
 }
 
