@@ -56,6 +56,14 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, shared: bool) -> None
     assert (folder / "file").read_text() == "theirs"
 
 
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_atomically(tmp_path / "there", "text")
+    assert caught.value.filename == str(tmp_path / "there")
+    assert list(tmp_path.iterdir()) == [tmp_path / "there"]
+
+
 def test_links_out_of_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "sent"
     (folder / "inside").mkdir(parents=True)

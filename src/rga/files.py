@@ -1,5 +1,6 @@
 """Files that are there in full or not at all, whatever happens while they are written."""
 
+import errno
 import os
 import re
 import tempfile
@@ -58,6 +59,8 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
         OSError: it cannot be written; the temporary file is gone, and what was at `path` is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.writing")
     if shared:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{temporary.name}-")

@@ -220,3 +220,8 @@ assert not {{"torch", "numpy", "scipy", "matplotlib"}} & sys.modules.keys()
 
 def test_configs_are_the_packages_own() -> None:
     assert (CONF / "train.yaml").is_file()
+
+
+def test_status_of_a_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert invoke(monkeypatch, "status", "--runs", str(tmp_path)) == 0
+    assert invoke(monkeypatch, "status", "--runs", str(tmp_path / "mistyped")) == 2

@@ -419,3 +419,9 @@ def test_few_points_of_a_curve_keep_the_gates() -> None:
     gates = [entry["epoch"] for entry in kept if "gates/layer1/spatial/mean" in entry]
     assert len(gates) == 21
     assert (gates[0], gates[-1]) == (1, 600)
+
+
+def test_a_file_is_no_folder_of_runs(table: Table, small_conf: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    with pytest.raises(ConfigError, match="notes is a file"):
+        fill(table, [f"paths.runs={tmp_path / 'notes'}"], small_conf)

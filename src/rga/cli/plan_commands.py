@@ -103,7 +103,10 @@ def measure(
 
 def status(
     file: Annotated[Path | None, typer.Argument(help="A plan; without one, all runs there are.")] = None,
-    runs: Annotated[Path | None, typer.Option(help="The folder of runs [that of the config, paths.runs]")] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="The folder of runs [that of the config, paths.runs]", exists=True, file_okay=False),
+    ] = None,
     format: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.text,
 ) -> None:
     """Show what every run is doing: finished, running, interrupted, failed, stale or not begun."""

@@ -94,6 +94,10 @@ def _of_the_system(error: OSError) -> str:
         return f"no permission{_of(error)}: {_PLACES}, or change whose it is"
     if error.errno == errno.ENAMETOOLONG:
         return f"a name is too long{_of(error)}: {_PLACES}"
+    if error.errno == errno.EISDIR and error.filename is not None:
+        return f"{error.filename} is a folder: name a file"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR) and error.filename is not None:
+        return f"{error.filename} is a file, or lies in one, where a folder is needed: {_PLACES}"
     return f"{error.strerror or error}{_of(error)}"
 
 

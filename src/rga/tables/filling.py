@@ -200,6 +200,8 @@ def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry |
         raise ConfigError(f"{table.label}, {row.name}, {column.name}: {error}") from error
     name = fingerprint(config)
     here = None if request.counted == "recorded" else config["paths"]["runs"]
+    if here is not None and Path(here).is_file():
+        raise ConfigError(f"paths.runs={here} is a file: it takes the folder of runs")
     found = results(here, name, None if request.counted == "here" else table.results)
     if request.seeds is not None:
         found = [result for result in found if result["seed"] in request.seeds]
