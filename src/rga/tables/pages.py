@@ -24,6 +24,7 @@ from rga.tables.spec import Column, available, load
 BEGIN, END = "<!-- rga report: {} -->", "<!-- end of what rga report writes -->"
 _PLACE = re.compile(rf"{BEGIN.format('(?P<table>.*?)')}\n(?P<rows>.*?){END}", re.DOTALL)
 CURVES = Path("experiments", "results", "curves")
+SHOWN = Path("experiments", "shown.md")
 BENCHMARKS = Path("experiments", "benchmarks")
 
 _HEAD = f"""\
@@ -48,7 +49,7 @@ def report(root: Path, conf: Path = CONF) -> list[Path]:
     tables = recorded_tables(root / "experiments", conf)
     readme = with_summary((root / "README.md").read_text(encoding="utf-8"), tables)
     curves = {root / CURVES / name: draw(panels, rows) for name, (panels, rows) in images(tables).items()}
-    texts = {root / "RESULTS.md": page(tables), root / "README.md": readme, **curves}
+    texts = {root / "RESULTS.md": page(tables, root / SHOWN), root / "README.md": readme, **curves}
     benchmarks = root / "docs" / "benchmarks.md"
     if benchmarks.exists():
         rows = "\n".join(["", *measured_table(root / BENCHMARKS), ""])
@@ -68,10 +69,11 @@ def recorded_tables(experiments: Path, conf: Path = CONF) -> list[FilledTable]:
     return list(map(against_baseline, tables))
 
 
-def page(tables: Sequence[FilledTable]) -> str:
-    """RESULTS.md."""
+def page(tables: Sequence[FilledTable], shown: Path) -> str:
+    """RESULTS.md: the tables and, if there is such a file, what they show in words."""
     sections = ["\n".join(_section(filled)) for filled in tables]
-    return "\n".join([_HEAD, *(sections or [_NONE]), ""]).rstrip("\n") + "\n"
+    words = [shown.read_text(encoding="utf-8")] if shown.exists() else []
+    return "\n".join([_HEAD, *(sections or [_NONE]), *words, ""]).rstrip("\n") + "\n"
 
 
 def with_summary(readme: str, tables: Sequence[FilledTable]) -> str:
