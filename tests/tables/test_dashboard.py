@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import rga.tables.dashboard
 from rga.tables import fill, load
-from rga.tables.dashboard import report_of, send, specification, workspace_of
+from rga.tables.dashboard import report_of, run_of_table, send, specification, title_of, workspace_of
 from rga.tables.log_table import COLUMNS, rows_of
 from tables.wandb_stub import service
 from training.wandb_file import read
@@ -40,11 +41,38 @@ def test_the_library_reads_what_is_specified() -> None:
 
 def test_what_it_shows(specified: dict[str, Any]) -> None:
     text = json.dumps(specified["workspace"])
-    for wanted in ("rank1", "epoch/loss", "gates/.*/spatial/mean", "parameters", "flops", "stddev", "table 1"):
+    for wanted in ("rank1", "epoch/loss", "gates/.*/spatial/mean", "parameters", "flops", "stddev", "fingerprint"):
         assert wanted in text
     report = json.dumps(specified["report"])
     assert "market1501" in report
     assert "RGA-SC" in report
+
+
+def names_in(part: Any) -> set[str]:
+    """The fingerprints by which runs are chosen in a part of a specification."""
+    return set(re.findall(r"[0-9a-f]{12}", json.dumps(part)))
+
+
+@pytest.mark.parametrize(("name", "overrides"), [("1", []), ("1", ["scale=demo"]), ("identities", [])])
+def test_each_view_is_of_the_runs_that_fill_it(name: str, overrides: list[str]) -> None:
+    """Neither other scales, nor other columns of the same data, come into a view."""
+    filled = fill(load(name), overrides)
+    found = specification(filled, "me", "rga")
+    assert names_in(found["workspace"]["spec"]) == {entry.fingerprint for entry in filled.entries}
+    grids = [block for block in found["report"]["blocks"] if block["type"] == "panel-grid"]
+    columns = [column for column in filled.columns if column.data is not None]
+    for column, grid in zip(columns, grids[1:], strict=True):
+        own = {cell.entry.fingerprint for cell in filled.cells if cell.entry and cell.column == column}
+        assert names_in(grid["metadata"]["runSets"]) == own
+    assert len(grids) == 1 + len(columns)
+
+
+def test_each_setting_has_views_and_a_run_of_its_own() -> None:
+    paper, demo = fill(load("1")), fill(load("1"), ["scale=demo", "paths.runs=mine"])
+    assert [run_of_table(filled) for filled in (paper, demo)] == ["table-1", "table-1-scale-demo"]
+    assert title_of(demo).endswith(" (here: demo)")
+    assert len(title_of(demo)) <= 128
+    assert run_of_table(demo) in json.dumps(specification(demo, "me", "rga")["report"])
 
 
 def test_panels_of_the_report_do_not_cover_each_other(specified: dict[str, Any]) -> None:

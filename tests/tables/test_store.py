@@ -358,6 +358,17 @@ def test_seeds_of_different_data_leave_the_other_tables_alone(monkeypatch: pytes
     assert conflicts == [f"rga table 2 paths.runs={tmp_path}: nothing is recorded: runs were made of different inputs"]
 
 
+def test_runs_that_lie_too_deep_are_a_conflict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rga.tables.recording, "record_table", lambda *words, **options: _Done(("nothing", ())))
+    for number in range(2):
+        folder = tmp_path / "machine1" / "runs" / "0123456789ab" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "result.json").touch()
+    _, (conflict,) = record_words(["1", f"paths.runs={tmp_path}"])
+    assert conflict.startswith(f"2 finished runs in {tmp_path / 'machine1' / 'runs'} are not recorded")
+    assert conflict.endswith(f"paths.runs={tmp_path / 'machine1' / 'runs'} records them")
+
+
 class _Done:
     def __init__(self, done: tuple[str, tuple[str, ...]]) -> None:
         self.line, self.conflicts = done

@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,11 @@ def test_a_line_for_each_job_and_one_for_all(small_conf: Path, tmp_path: Path) -
     assert last == "1 of 8 done, 1 failed"  # how long the second one takes nobody knows yet
 
     _, last = shown([(half, 100.0)], outcomes, 8, 2, 400.0)
-    # 300 s of the one that runs; five more as long as the mean of 500 s and 300 s + 300 s: 550 s; two at a time.
-    assert last == "1 of 8 done, 1 failed, 25 min 25 s left"
+    # Five more as long as the mean of 500 s and 300 s + 300 s: 550 s; two at a time, the one that runs among them.
+    assert last == "1 of 8 done, 1 failed, 27 min 30 s left"
+    assert shown([(half, 100.0)], [], 1, 2, 400.0)[1] == "0 of 1 done, 5 min 00 s left", "no faster for a free slot"
+    broken = replace(half, label="[red]two\nlines\there")
+    assert shown([(broken, 100.0)], [], 1, 2, 400.0)[0].startswith("[red]two lines here ")
     assert shown([(half, 100.0)], outcomes, None, 2, 400.0)[1] == "1 done, 1 failed"
 
     narrow = shown([(half, 100.0), (begun, 390.0)], outcomes, 8, 2, 400.0, width=40)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import rga.tables.filling
 import rga.training.forkserver
 import rga.training.launcher
 from rga.errors import ConfigError
@@ -67,6 +68,27 @@ def test_hours_are_those_of_finished_runs(plan: Plan, conf: Path) -> None:
         "6 runs behind 6 cells of table 7; 1 finished",
         "1 of the 5 to do: 2 h 00 min, as on a CPU",
     ]
+    (other, *_) = make_plan(["7"], ["seed=2"], conf, TABLES).runs
+    assert (other.hours, other.on) == (2.0, "a CPU"), "that of another seed"
+
+
+def test_what_is_recorded_is_not_planned(plan: Plan, conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(plan, 1, conf)
+    result = {"fingerprint": run.fingerprint, "seed": 0, "metrics": {}, "duration_s": 3600.0, "recorded": "there"}
+    told = rga.tables.filling.results
+    monkeypatch.setattr(
+        rga.tables.filling,
+        "results",
+        lambda root, name, folder: [result] if name == run.fingerprint else told(root, name, folder),
+    )
+    left = make_plan(["7"], ["seed=0,1"], conf, TABLES)
+    assert [planned.name for planned in left.runs] == [planned.name for planned in plan.runs[1:]]
+    assert left.summary()[:2] == [
+        "5 runs behind 5 cells of table 7; 0 finished",
+        "1 more are recorded, and not in the plan",
+    ]
+    write_plan(left, Path("left.jsonl"))
+    assert read_plan(Path("left.jsonl")) == left
 
 
 def test_a_plan_is_frozen(plan: Plan, conf: Path, tmp_path: Path) -> None:
@@ -91,6 +113,12 @@ def test_a_plan_is_frozen(plan: Plan, conf: Path, tmp_path: Path) -> None:
         (lambda lines: lines[:-1], r"holds 5 runs, its first line says 6"),
         (lambda lines: lines[1:], "is no plan"),
         (lambda lines: [*lines[:-1], "{"], r":7 is no line of a plan"),
+        (lambda lines: [*lines[:-1], 10**5 * "["], r":7 is no line of a plan"),
+        (
+            lambda lines: [*lines[:-1], lines[-1].replace('"hours": null', '"hours": NaN')],
+            "no run of a plan: hours, on",
+        ),
+        (lambda lines: [*lines[:-1], lines[-1].replace('"hours": null', '"hours": -5')], "no run of a plan: hours, on"),
         (lambda lines: [*lines[:-1], lines[-1].replace('"seed=1"', '"hydra.run.dir=x"')], "no override of a run"),
         (lambda lines: [*lines[:-1], lines[-1].replace('"name": "', '"name": "../')], "no run of a plan"),
         (
@@ -203,12 +231,13 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(plan: Plan, conf: Path
 
 
 def test_what_every_run_is_doing(plan: Plan, conf: Path) -> None:
-    running, stopped, failed, stale = (run_of(plan, number, conf) for number in (1, 2, 3, 4))
+    running, stopped, failed = (run_of(plan, number, conf) for number in (1, 2, 3))
     half = State.begun(("table 7: RGA-S, Market1501",), 600, 0).after(150, 36.0, {"loss": 1.5})
     for run in (running, stopped):
         half.write(run.folder)
-    (stopped.folder / "last.ckpt").touch()
     half.ended(ValueError("first\nthe loss is not finite\n")).write(failed.folder)
+    for run in (stopped, failed):
+        (run.folder / "last.ckpt").touch()
     with running.lock():
         found = statuses("runs", replace(plan, runs=(*plan.runs[:3], *plan.runs[4:])))
     assert [status.state for status in found] == ["running", "interrupted", "failed", "not begun", "not begun"]
@@ -219,13 +248,48 @@ def test_what_every_run_is_doing(plan: Plan, conf: Path) -> None:
     assert text.splitlines()[-1] == "5 runs: 1 running, 1 failed, 1 interrupted, 2 not begun"
     assert "150/600" in text
     assert [entry["state"] for entry in json.loads(as_json(found))][:2] == ["running", "interrupted"]
-    stale.write_result({"metrics": {"rank1": 0.5, "map": 0.25}, "cells": ["table 7: RGA-S, Market1501"]})
-    others = statuses("runs", replace(plan, runs=(*plan.runs[:3], *plan.runs[4:])))
-    assert [status.run for status in others if status.state == "stale"] == [plan.runs[3].name]
-    assert {status.state for status in statuses("runs")} == {"interrupted", "failed", "finished"}
+    (stopped.folder / "last.ckpt").unlink()  # as in a folder that was copied in part
+    partial = statuses("runs")[[status.run for status in statuses("runs")].index(stopped.name)]
+    assert (partial.state, partial.epoch, partial.hours_left) == ("interrupted", 0, 6.0)
+    assert partial.error == "there is no last.ckpt, so that it begins anew at epoch 0"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": 3}', '{"cells": [], "epochs": "x"}'])
+def test_the_runs_that_a_plan_does_not_have(plan: Plan, conf: Path) -> None:
+    """Other seeds of its configs are sound; what has its cells with other configs, and is not finished, is stale."""
+    cells = ("table 7: RGA-S, Market1501",)
+    first, other = run_of(plan, 3, conf), run_of(plan, 4, conf)
+    assert first.fingerprint == other.fingerprint
+    other.write_result({"metrics": {"rank1": 0.5, "map": 0.25}, "cells": list(cells)})
+    mine = replace(plan, runs=tuple(run for run in plan.runs if run.name != other.name))
+    assert [status.state for status in statuses("runs", mine)] == 5 * ["not begun"]
+    without = replace(plan, runs=(replace(plan.runs[0], cells=cells),))
+    assert [status.state for status in statuses("runs", without)] == ["not begun"], "a run of another setting"
+    State.begun(cells, 600, 0).write(first.folder)
+    assert [(status.run, status.state) for status in statuses("runs", without)][1:] == [(first.name, "stale")]
+    with first.lock():
+        assert [status.state for status in statuses("runs", without)] == ["not begun", "running"]
+
+
+def test_runs_that_lie_too_deep_are_named(plan: Plan, conf: Path, tmp_path: Path) -> None:
+    run_of(plan, 1, conf).write_result({"metrics": {"rank1": 0.5, "map": 0.25}})
+    (tmp_path / "all").mkdir()
+    Path("runs").rename("all/one")
+    with pytest.warns(UserWarning, match=r"1 finished runs in all/one are not shown: --runs all/one shows them"):
+        assert statuses("all") == []
+    assert len(statuses("all/one")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"cells": [], "epochs": 3, "seconds_per_epoch": Infinity}',
+        '{"cells": 3}',
+        '{"cells": [], "epochs": "x"}',
+    ],
+)
 def test_a_damaged_state_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
     assert read_state(tmp_path) is None

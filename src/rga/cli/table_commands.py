@@ -78,15 +78,16 @@ def table(
     if commands:
         _say_commands(filled, format)
     if log is not None:
-        _log(filled)
+        _log(filled, asked)
     _exit_with(failures)
 
 
-def _log(filled: "FilledTable") -> None:
+def _log(filled: "FilledTable", overrides: list[str]) -> None:
     from rga.runs.compose import compose, runs_folder
     from rga.tables.log_table import log_table
 
-    given = compose(["logger=wandb"])["logger"]["wandb"]
+    own = [override for override in overrides if override.startswith("logger.wandb.")]
+    given = compose(["logger=wandb", *own])["logger"]["wandb"]
     say(log_table(filled, given["project"], given["entity"], runs_folder(filled.overrides) / "tables"), err=True)
 
 

@@ -11,6 +11,7 @@ import math
 import shutil
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import IO, Any
 
 from rga.files import RESULT, expect_no_links_out, write_atomically
 from rga.printing import is_plain
-from rga.runs.identity import VERSION, fingerprint
+from rga.runs.identity import VERSION, fingerprint, is_name
 from rga.runs.queries import check_queries
 
 RERUN = "rerun"
@@ -242,3 +243,14 @@ def find_results(root: str | Path, names: Iterable[str] | None = None) -> dict[s
         names = sorted({path.parent.parent.name for path in Path(root).glob(f"*/*/{RESULT}")})
     found = {name: results_of(root, name) for name in names}
     return {name: results for name, results in found.items() if results}
+
+
+def deeper(root: str | Path) -> dict[Path, int]:
+    """Folders of runs that lie one or two levels below `root`, which nothing that reads `root` sees, and their runs.
+
+    So lie the runs of several machines whose folders were copied into one, each as a whole.
+    """
+    root = Path(root)
+    paths = [path for level in ("*", "*/*") for path in root.glob(f"{level}/*/*/{RESULT}")]
+    runs = [path.parent for path in paths if is_name(f"{path.parent.parent.name}/{path.parent.name}")]
+    return dict(sorted(Counter(run.parent.parent for run in runs).items()))

@@ -5,6 +5,7 @@ A result tells what became of a run; this tells how far one is that has none yet
 
 import errno
 import json
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -65,8 +66,10 @@ def _checked(found: Mapping[str, Any]) -> State:
     state = State(**{**found, "cells": tuple(map(str, found["cells"]))})
     numbers = (state.epochs, state.epoch, state.pid, state.seconds_per_epoch or 0.0, *state.metrics.values())
     texts = (state.host, state.started_at, state.updated_at, state.error or "")
-    if not all(isinstance(number, int | float) for number in numbers) or not all(
-        isinstance(text, str) for text in texts
+    if (
+        not all(isinstance(number, int | float) for number in numbers)
+        or not math.isfinite(state.seconds_per_epoch or 0)
+        or not all(isinstance(text, str) for text in texts)
     ):
         raise ValueError("a value is of another kind")
     return state

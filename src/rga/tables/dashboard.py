@@ -1,17 +1,22 @@
 """`rga dashboard`: a wandb workspace and a report of tables, made by wandb-workspaces from the tables themselves.
 
-The runs are found by what `rga.training.loggers` names them with: the tag of their table, the flat choices of their
-config, epochs as the axis. Which views are there already is kept beside the runs, so that a second call renews them.
+The runs are found by what `rga.training.loggers` logs of them: the fingerprints that fill the table's cells, the flat
+choices of their config, epochs as the axis. Which views are there already is kept beside the runs, so that a second
+call renews them.
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rga.errors import ConfigError
 from rga.files import write_atomically
 from rga.tables.filled import FilledTable
+from rga.tables.filling import canonical
+from rga.tables.pages import heading
 from rga.tables.render import render
 from rga.tables.spec import Column
 
@@ -36,7 +41,7 @@ def send(filled: FilledTable, entity: str, project: str, runs: Path) -> list[str
     reports, workspaces = _library()
     kept = runs / VIEWS
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    place = f"{entity}/{project}/{filled.table.label}"
+    place = " ".join([f"{entity}/{project}/{filled.table.label}", *canonical(filled.overrides)])
     before = known.get(place, {})
     workspace, report = workspace_of(filled, entity, project), report_of(filled, entity, project)
     if "workspace" in before:
@@ -56,28 +61,28 @@ def send(filled: FilledTable, entity: str, project: str, runs: Path) -> list[str
 
 
 def workspace_of(filled: FilledTable, entity: str, project: str) -> Any:
-    """The table's runs, grouped by row, with a section for each column, and for cost and gates."""
+    """The table's runs, a group for each config: a workspace has one set of runs for the panels of all columns."""
     reports, workspaces = _library()
     from wandb_workspaces import expr
 
-    table = filled.table
     shown = [column for column in filled.columns if column.data is not None]
     first = next(iter(shown[0].metrics.values())) if shown else "rank1"
     columns = ["config:attention.value", "config:data.value", "config:scale.value", "config:seed.value"]
     metrics = dict.fromkeys(f"summary:{key}" for column in shown for key in column.metrics.values())
+    keys = {metric: key for column in shown for metric, key in column.metrics.items()}
     sections = [
-        workspaces.Section(name=column.name, panels=_panels(reports, filled, column), is_open=True) for column in shown
+        workspaces.Section(name="Metrics", panels=_panels(reports, keys, "group"), is_open=True),
+        workspaces.Section(name="Cost", panels=_cost(reports, first), is_open=True),
+        workspaces.Section(name="Gates", panels=_gates(reports, "group"), is_open=True),
     ]
-    sections.append(workspaces.Section(name="Cost", panels=_cost(reports, first), is_open=True))
-    sections.append(workspaces.Section(name="Gates", panels=_gates(reports, filled), is_open=True))
     return workspaces.Workspace(
         entity=entity,
         project=project,
-        name=_title(filled),
+        name=title_of(filled),
         sections=sections,
         runset_settings=workspaces.RunsetSettings(
-            filters=expr.And(expr.Tags().isin([table.label])),
-            groupby=[expr.Config("data"), expr.Config("attention") if _by_attention(filled) else expr.Metric("Group")],
+            filters=expr.And(_filling(filled)),
+            groupby=[expr.Config("data"), expr.Metric("Group")],
             order=[expr.Ordering(expr.Summary(first), ascending=False)],
             pinned_columns=[*columns, *metrics, "summary:parameters", "summary:flops", "summary:hours"],
         ),
@@ -93,31 +98,46 @@ def report_of(filled: FilledTable, entity: str, project: str) -> Any:
     blocks: list[Any] = [
         reports.MarkdownBlock(text=render(filled, "md")),
         reports.PanelGrid(
-            runsets=[_runset(reports, filled, "The table", [expr.Tags().isin([table.label])])],
+            runsets=[_runset(reports, filled, "The table", expr.Tags().isin([run_of_table(filled)]))],
             panels=_laid_out(reports, [reports.WeavePanelSummaryTable(table_name=table_key(filled))]),
         ),
     ]
     for column in filled.columns:
         if column.data is None:
             continue
-        of_column = [expr.Tags().isin([table.label]), expr.Config("data") == column.data]
-        first = next(iter(column.metrics.values()))
-        panels = [*_panels(reports, filled, column), *_cost(reports, first), *_gates(reports, filled)]
-        runset = _runset(reports, filled, column.name, of_column)
+        first, by = next(iter(column.metrics.values())), _by(reports, filled)
+        titled = {f"{column.name} {metric}": key for metric, key in column.metrics.items()}
+        panels = [*_panels(reports, titled, by), *_cost(reports, first), *_gates(reports, by)]
+        runset = _runset(reports, filled, column.name, _filling(filled, column))
         grid = reports.PanelGrid(runsets=[runset], panels=_laid_out(reports, panels))
         blocks += [reports.H2(text=column.name), grid]
     return reports.Report(
         entity=entity,
         project=project,
-        title=_title(filled).replace("/", " "),  # it is a part of the address
+        title=title_of(filled).replace("/", " "),  # it is a part of the address
         description=table.source,
         blocks=blocks,
         width="fluid",
     )
 
 
-def _title(filled: FilledTable) -> str:
-    return filled.table.title[:_TITLE]
+def _filling(filled: FilledTable, column: Column | None = None) -> Any:
+    """That a run fills a cell of the table, or of one of its columns: by its fingerprint, which nothing else has."""
+    from wandb_workspaces import expr
+
+    cells = [cell for cell in filled.cells if cell.entry and column in (None, cell.column)]
+    return expr.Config("fingerprint").isin(sorted({cell.entry.fingerprint for cell in cells if cell.entry}))
+
+
+def title_of(filled: FilledTable) -> str:
+    """The table's title, and its setting in full."""
+    where = heading(replace(filled, overrides=canonical(filled.overrides))).removeprefix(filled.table.title)
+    return filled.table.title[: max(_TITLE - len(where), 0)] + where[:_TITLE]
+
+
+def run_of_table(filled: FilledTable) -> str:
+    """The id of the wandb run that a table in its setting is logged to, such as table-1 or table-1-scale-demo."""
+    return re.sub(r"[^\w.]+", "-", " ".join([filled.table.label, *canonical(filled.overrides)]))[:_TITLE]
 
 
 def table_key(filled: FilledTable) -> str:
@@ -125,16 +145,15 @@ def table_key(filled: FilledTable) -> str:
     return filled.table.stem
 
 
-def _panels(reports: Any, filled: FilledTable, column: Column) -> list[Any]:
-    """Bars of each metric with the spread of the seeds, and the learning curves."""
-    by = _by(reports, filled)
+def _panels(reports: Any, metrics: Mapping[str, str], by: Any) -> list[Any]:
+    """Bars of each metric, by its title, with the spread of the seeds, and the learning curves."""
     grouped = {"groupby": by, "groupby_aggfunc": "mean"}
     bars = [
-        reports.BarPlot(title=f"{column.name} {metric}", metrics=[key], groupby_rangefunc="stddev", **grouped)
-        for metric, key in column.metrics.items()
+        reports.BarPlot(title=title, metrics=[key], groupby_rangefunc="stddev", **grouped)
+        for title, key in metrics.items()
     ]
     watched = {"training loss": "epoch/loss"}
-    watched |= {f"{metric} while training": f"val/{key}" for metric, key in column.metrics.items()}
+    watched |= {f"{metric} while training": f"val/{key}" for metric, key in metrics.items()}
     curves = [
         reports.LinePlot(title=title, x="epoch", y=[key], groupby_rangefunc="minmax", **grouped)
         for title, key in watched.items()
@@ -152,12 +171,12 @@ def _cost(reports: Any, metric: str) -> list[Any]:
     ]
 
 
-def _gates(reports: Any, filled: FilledTable) -> list[Any]:
+def _gates(reports: Any, by: Any) -> list[Any]:
     """What the gates of all stages do over the epochs."""
     return [
         reports.LinePlot(
             title=f"{kind} gates: {statistic}", x="epoch", metric_regex=f"gates/.*/{kind}/{statistic}",
-            groupby=_by(reports, filled), groupby_aggfunc="mean", groupby_rangefunc="minmax",
+            groupby=by, groupby_aggfunc="mean", groupby_rangefunc="minmax",
         )
         for kind in ("spatial", "channel")
         for statistic in ("mean", "std", "saturated")
@@ -174,12 +193,12 @@ def _by(reports: Any, filled: FilledTable) -> Any:
     return reports.Config("attention") if _by_attention(filled) else "group"
 
 
-def _runset(reports: Any, filled: FilledTable, name: str, filters: list[Any]) -> Any:
+def _runset(reports: Any, filled: FilledTable, name: str, which: Any) -> Any:
     """Runs of the report's own project; one that is named would have to be there already."""
     from wandb_workspaces import expr
 
     by = "config.attention" if _by_attention(filled) else "group"
-    return reports.Runset(name=name, filters=expr.And(*filters), groupby=[by])
+    return reports.Runset(name=name, filters=expr.And(which), groupby=[by])
 
 
 def _laid_out(reports: Any, panels: Sequence[Any]) -> list[Any]:

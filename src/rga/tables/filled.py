@@ -24,6 +24,7 @@ class Entry:
     comparable: bool
     results: tuple[Mapping[str, Any], ...]
     missing: tuple[int, ...]
+    all_seeds: tuple[Mapping[str, Any], ...]  # its results, those of seeds that are not asked for among them
 
     @property
     def recorded(self) -> frozenset[int]:
@@ -32,8 +33,8 @@ class Entry:
 
     @property
     def hours(self) -> float | None:
-        """What a run takes, as the mean of those there are; None where none of them says."""
-        known = [result["duration_s"] for result in self.results if isinstance(result.get("duration_s"), int | float)]
+        """What a run takes, as the mean of those there are of any seed; None where none of them says."""
+        known = [result["duration_s"] for result in self.all_seeds if isinstance(result.get("duration_s"), int | float)]
         return statistics.fmean(known) / 3600 if known else None
 
     @property

@@ -203,6 +203,7 @@ def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry |
     if here is not None and Path(here).is_file():
         raise ConfigError(f"paths.runs={here} is a file: it takes the folder of runs")
     found = results(here, name, None if request.counted == "here" else table.results)
+    every = tuple(found)
     if request.seeds is not None:
         found = [result for result in found if result["seed"] in request.seeds]
     if trouble := disagreement(found, here):
@@ -213,4 +214,4 @@ def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry |
         wanted = own_seeds or (() if found else (int(config["seed"]),))
     done = () if config.get("rerun") else {result["seed"] for result in found}
     missing = tuple(seed for seed in wanted if seed not in done)
-    return Entry((*own, *request.config), name, setting, comparable, tuple(found), missing)
+    return Entry((*own, *request.config), name, setting, comparable, tuple(found), missing, every)

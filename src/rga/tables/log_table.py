@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rga.tables.dashboard import table_key
+from rga.tables.dashboard import run_of_table, table_key, title_of
 from rga.tables.filled import FilledTable
 from rga.wandb_account import is_offline
 
@@ -13,17 +13,19 @@ COLUMNS = ("group", "row", "column", "metric", "paper", "ours", "std", "n", "del
 def log_table(filled: FilledTable, project: str, entity: str | None, folder: Path) -> str:
     """Log a table to its own wandb run, `table-1`; the same run each time, so that the latest one stands.
 
+    A table in another setting, such as scale=demo, has a run of its own.
+
     Returns:
         Where it is: the run's address, or how to send it.
     """
     import wandb
 
-    name = filled.table.label.replace(" ", "-")
+    name = run_of_table(filled)
     folder.mkdir(parents=True, exist_ok=True)
     mode: Any = "offline" if is_offline() else "online"
     run = wandb.init(
-        project=project, entity=entity, dir=folder, id=name, name=f"{filled.table.label}: {filled.table.title}",
-        job_type="table", tags=[filled.table.label], resume="allow", mode=mode,
+        project=project, entity=entity, dir=folder, id=name, name=title_of(filled),
+        job_type="table", tags=[filled.table.label, name], resume="allow", mode=mode,
         settings=wandb.Settings(silent=True),
     )  # fmt: skip
     with run:

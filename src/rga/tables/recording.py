@@ -11,6 +11,7 @@ from rga.errors import ConfigError
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
 from rga.runs.compose import runs_folder
+from rga.runs.folder import deeper
 from rga.runs.inputs import InputsError, unlike
 from rga.tables.filled import FilledTable
 from rga.tables.filling import canonical, fill, override_key
@@ -73,6 +74,11 @@ def record(words: Sequence[str], replace: bool = False) -> tuple[list[str], list
         else:
             lines.append(str(done))
             conflicts += done.conflicts
+    conflicts += [
+        f"{count} finished runs in {lower} are not recorded, as they lie deeper than those of {folder}: "
+        f"paths.runs={lower} records them"
+        for lower, count in deeper(folder).items()
+    ]
     if left := _left_over(folder):
         lines.append(f"{len(left)} finished runs are recorded nowhere: {', '.join(left)}")
     return lines, list(dict.fromkeys(conflicts))

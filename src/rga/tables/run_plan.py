@@ -10,6 +10,7 @@ nothing but what the installed configs name.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from rga.runs import Run
 from rga.runs.compose import compose, prepare
 from rga.runs.identity import is_name
 from rga.tables.filled import Entry, FilledTable
-from rga.tables.filling import fill, is_hydra
+from rga.tables.filling import Counted, fill, is_hydra
 from rga.tables.spec import load
 
 VERSION = 1  # of the file
@@ -51,6 +52,7 @@ class Plan:
     tables: tuple[str, ...]
     overrides: tuple[str, ...]  # of `rga table`
     runs: tuple[Planned, ...]
+    recorded: int = 0  # runs of the same cells that are recorded already, and so are none of the plan's
 
     def summary(self, finished: Iterable[str] = ()) -> list[str]:
         """What is to be done, and how long it takes as far as that is known."""
@@ -59,6 +61,8 @@ class Plan:
         known = [run.hours for run in left if run.hours is not None]
         cells = sum(len(run.cells) for run in self.runs)
         lines = [f"{len(self.runs)} runs behind {cells} cells of table {', '.join(self.tables)}; {len(done)} finished"]
+        if self.recorded:
+            lines.append(f"{self.recorded} more are recorded, and not in the plan")
         if known:
             devices = ", ".join(sorted({run.on for run in left if run.hours is not None and run.on}))
             lines.append(
@@ -70,9 +74,16 @@ class Plan:
 
 
 def make_plan(
-    tables: Sequence[str], overrides: Sequence[str] = (), conf: Path = CONF, experiments: Path = EXPERIMENTS
+    tables: Sequence[str],
+    overrides: Sequence[str] = (),
+    conf: Path = CONF,
+    experiments: Path = EXPERIMENTS,
+    *,
+    counted: Counted = "all",
 ) -> Plan:
     """Collect the runs of tables, with the overrides of `rga table` for every one of them.
+
+    What is recorded is none of the plan's, unless only runs made here are `counted`.
 
     Raises:
         ConfigError: a table or an override that does not exist, or one for Hydra, which is the worker's business.
@@ -82,9 +93,11 @@ def make_plan(
     if any(override.lstrip("+").startswith("rerun=") for override in overrides):
         raise ConfigError("rerun: a plan makes the runs that are not finished; rga train repeats one that is")
     found: dict[str, Planned] = {}
+    recorded: set[str] = set()
     for name in dict.fromkeys(tables):
-        filled = fill(load(name, experiments), overrides, conf)
+        filled = fill(load(name, experiments), overrides, conf, counted=counted)
         for cell, entry in _entries(filled):
+            recorded |= {f"{entry.fingerprint}/{seed}" for seed in entry.recorded}
             for seed in _seeds(entry):
                 run = f"{entry.fingerprint}/{seed}"
                 if run in found:
@@ -96,7 +109,7 @@ def make_plan(
                 found[run] = Planned(0, run, own, (cell,), baseline, *_cost(entry))
     ordered = sorted(found.values(), key=lambda run: not run.baseline)
     runs = tuple(Planned(**{**vars(run), "number": number}) for number, run in enumerate(ordered, 1))
-    return Plan(tuple(dict.fromkeys(tables)), tuple(overrides), runs)
+    return Plan(tuple(dict.fromkeys(tables)), tuple(overrides), runs, len(recorded))
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -108,6 +121,7 @@ def write_plan(plan: Plan, path: Path) -> None:
         ConfigError: another plan, or something else, lies there.
     """
     head = {"rga plan": VERSION, "tables": plan.tables, "overrides": plan.overrides, "runs": len(plan.runs)}
+    head["recorded"] = plan.recorded
     lines = [head, *(vars(run) for run in plan.runs)]
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
     if path.exists():
@@ -119,7 +133,7 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 
 def _without_hours(plan: Plan) -> Plan:
-    return replace(plan, runs=tuple(replace(run, hours=None, on=None) for run in plan.runs))
+    return replace(plan, recorded=0, runs=tuple(replace(run, hours=None, on=None) for run in plan.runs))
 
 
 def read_plan(path: Path) -> Plan:
@@ -138,13 +152,15 @@ def read_plan(path: Path) -> Plan:
             found.append(json.loads(line))
             if not isinstance(found[-1], dict):
                 raise ValueError("no object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}:{number} is no line of a plan: {error}") from error
     if not found or found[0].get("rga plan") != VERSION:
         raise ConfigError(f"{path} is no plan of rga's version {VERSION}: rga plan makes one")
     head = found[0]
     if head.get("runs") != len(found) - 1:
         raise ConfigError(f"{path} holds {len(found) - 1} runs, its first line says {head.get('runs')}: is it whole?")
+    if not isinstance(head.get("recorded", 0), int):
+        raise ConfigError(f"{path}:1 is no first line of a plan: its recorded is {head['recorded']!r:.80}")
     for key in ("tables", "overrides"):
         if not isinstance(head.get(key), list) or not all(isinstance(text, str) for text in head[key]):
             raise ConfigError(f"{path}:1 is no first line of a plan: its {key} are {head.get(key)!r:.80}")
@@ -153,7 +169,7 @@ def read_plan(path: Path) -> Plan:
         counts = Counter(getattr(run, what) for run in runs)
         if twice := [value for value, count in counts.items() if count > 1]:
             raise ConfigError(f"{path} has run {twice[0]} twice: a plan has each once")
-    return Plan(tuple(head["tables"]), tuple(head["overrides"]), runs)
+    return Plan(tuple(head["tables"]), tuple(head["overrides"]), runs, head.get("recorded", 0))
 
 
 def composed(planned: Planned, conf: Path = CONF) -> Run:
@@ -189,13 +205,13 @@ def _entries(filled: FilledTable) -> list[tuple[str, Entry]]:
 
 
 def _seeds(entry: Entry) -> list[int]:
-    return sorted({*entry.missing, *(int(result["seed"]) for result in entry.results)})
+    return sorted({*entry.missing, *(int(result["seed"]) for result in entry.results)} - entry.recorded)
 
 
 def _cost(entry: Entry) -> tuple[float | None, str | None]:
     if entry.hours is None:
         return None, None
-    device = next(result.get("device") for result in entry.results if result.get("duration_s") is not None)
+    device = next(result.get("device") for result in entry.all_seeds if result.get("duration_s") is not None)
     return round(entry.hours, 3), device or None
 
 
@@ -203,7 +219,8 @@ def _planned(line: Mapping[str, Any], place: str) -> Planned:
     kinds: dict[str, Any] = {"number": int, "name": str, "overrides": list, "cells": list, "baseline": bool}
     bad = [key for key, kind in kinds.items() if not isinstance(line.get(key), kind)]
     hours, on = line.get("hours"), line.get("on")
-    if bad or not (hours is None or isinstance(hours, int | float)) or not (on is None or isinstance(on, str)):
+    timed = hours is None or (isinstance(hours, int | float) and 0 <= hours < math.inf)
+    if bad or not timed or not (on is None or isinstance(on, str)):
         raise ConfigError(f"{place} is no run of a plan: {', '.join(bad) or 'hours, on'} missing or of another kind")
     overrides, cells = (tuple(line[key]) for key in ("overrides", "cells"))
     if not is_name(line["name"]) or not cells or not all(isinstance(text, str) for text in (*overrides, *cells)):

@@ -2,8 +2,9 @@
 
 import io
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.text import Text
 from rga.files import LAST
 from rga.printing import duration
 from rga.runs import RESULT, fingerprint, is_locked, read_result
+from rga.runs.folder import deeper
 from rga.runs.state import State, read_state
 from rga.tables.run_plan import Plan
 
@@ -27,8 +29,8 @@ class Status:
     """A run and what it is doing.
 
     `state` is one of: finished; running (a process holds the folder); failed (a session ended with an error);
-    interrupted (it was ended, and resumes); not begun; stale (its name is none of its config's any more, or the plan
-    has its cells with other runs).
+    interrupted (it was ended, and resumes); not begun; stale (its name is none of its config's any more, or it is not
+    finished and has cells that the plan has with other configs).
     """
 
     run: str  # FINGERPRINT/SEED
@@ -47,6 +49,8 @@ class Status:
 def statuses(root: str | Path, plan: Plan | None = None) -> list[Status]:
     """The runs of a plan and, below `root`, the others of the same cells; without a plan, all below `root`."""
     root = Path(root)
+    for lower, count in deeper(root).items():
+        warnings.warn(f"{count} finished runs in {lower} are not shown: --runs {lower} shows them", stacklevel=2)
     here = sorted(
         {path.parent for name in (RESULT, "state.json", LAST, "console.log") for path in root.glob(f"*/*/{name}")}
     )
@@ -54,10 +58,14 @@ def statuses(root: str | Path, plan: Plan | None = None) -> list[Status]:
     if plan is None:
         return [_status(name, folder, ()) for name, folder in names.items()]
     found = [_status(run.name, root / run.name, run.cells, run.number) for run in plan.runs]
-    planned, cells = {run.name for run in plan.runs}, {cell for run in plan.runs for cell in run.cells}
+    planned = {run.name.partition("/")[0] for run in plan.runs}  # whose other seeds are as sound
+    cells = {cell for run in plan.runs for cell in run.cells}
     for name, folder in names.items():
-        if name not in planned and (other := _status(name, folder, ())).cells and cells & {*other.cells}:
-            found.append(Status(**{**vars(other), "state": "stale"}))
+        if name.partition("/")[0] not in planned and cells & {*(other := _status(name, folder, ())).cells}:
+            if other.state in ("stale", "running"):
+                found.append(other)
+            elif other.state != "finished":  # what is finished is a run of another setting of the table
+                found.append(replace(other, state="stale"))
     return found
 
 
@@ -120,10 +128,12 @@ def _status(name: str, folder: Path, cells: Iterable[str], number: int | None = 
             checkpoint_minutes=saved,
         )
     kind = "running" if is_locked(folder) else "failed" if state.error else "interrupted"
-    pace = state.seconds_per_epoch
-    left = None if pace is None else round((state.epochs - state.epoch) * pace / 3600, 3)
-    error = state.error if kind == "failed" else None
-    return Status(name, cells, kind, number, state.epoch, state.epochs, saved, pace, left, state.host or None, error)
+    pace, epoch, error = state.seconds_per_epoch, state.epoch, state.error if kind == "failed" else None
+    if kind != "running" and epoch and saved is None:  # copied without it, or not saved yet
+        error = "; ".join(filter(None, (error, f"there is no {LAST}, so that it begins anew at epoch 0")))
+        epoch = 0
+    left = None if pace is None else round((state.epochs - epoch) * pace / 3600, 3)
+    return Status(name, cells, kind, number, epoch, state.epochs, saved, pace, left, state.host or None, error)
 
 
 def _cells(result: Mapping[str, Any] | None, state: State | None) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What jobs look like in a terminal while they run: a line for each of them, and one for the whole."""
 
+import heapq
 import statistics
 import sys
 import time
@@ -66,7 +67,8 @@ def lines(
 ) -> "Lines":
     """For each running job what it is, its epochs, loss and metric of the last one, time left; below, for all jobs.
 
-    The time left for all takes those that have not begun to last as long as the mean of those that have.
+    The time left for all takes those that have not begun to last as long as the mean of those that have, each in the
+    slot that is free first.
     """
     lasted = [outcome.seconds for outcome in outcomes if outcome.seconds and outcome.error is None]
     left, rows = [], []
@@ -77,13 +79,20 @@ def lines(
             left.append(rest)
             lasted.append(now - started + rest)
         epochs = f"epoch {state.epoch}/{state.epochs}" if state is not None else "starting"
-        rows.append((printable(job.label), epochs, _metrics(state.metrics) if state is not None else "", _left(rest)))
+        rows.append(
+            (
+                " ".join(printable(job.label).split()),
+                epochs,
+                _metrics(state.metrics) if state is not None else "",
+                _left(rest),
+            )
+        )
     failed = sum(outcome.error is not None for outcome in outcomes)
     ended = [f"{len(outcomes) - failed} of {total} done" if total is not None else f"{len(outcomes) - failed} done"]
     ended += [f"{failed} failed"] if failed else []
     waiting = total - len(outcomes) - len(running) if total is not None else 0
     known = total is not None and lasted and len(left) == len(running)
-    whole = _left((sum(left) + waiting * statistics.fmean(lasted)) / slots if known else None)
+    whole = _left(_until_all(left, waiting, statistics.fmean(lasted), slots) if known else None)
     return Lines(tuple(rows), ", ".join([*ended, *([whole] if whole else [])]))
 
 
@@ -112,6 +121,15 @@ class Lines:
                 told = "  ".join(filter(None, (epochs, left, metrics)))  # what is cut off first is last
                 yield Text(f"  {told}", no_wrap=True, overflow="ellipsis")
         yield Text(self.whole, no_wrap=True, overflow="ellipsis")
+
+
+def _until_all(left: Sequence[float], waiting: int, each: float, slots: int) -> float:
+    """Seconds until the last job ends: `left` are those of the running ones."""
+    ends = [*left, *[0.0] * (slots - len(left))]
+    heapq.heapify(ends)
+    for _ in range(waiting):
+        heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
 
 
 def _left(seconds: float | None) -> str:
