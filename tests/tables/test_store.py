@@ -364,7 +364,12 @@ def test_runs_that_lie_too_deep_are_a_conflict(monkeypatch: pytest.MonkeyPatch, 
         folder = tmp_path / "machine1" / "runs" / "0123456789ab" / str(number)
         folder.mkdir(parents=True)
         (folder / "result.json").touch()
-    _, (conflict,) = record_words(["1", f"paths.runs={tmp_path}"])
+    torn = tmp_path / "0123456789ab" / "7" / "result.json"
+    torn.parent.mkdir(parents=True)
+    torn.write_text('{"metrics": {"ra')
+    with pytest.warns(UserWarning, match="is left out"):
+        _, (conflict, of_torn) = record_words(["1", f"paths.runs={tmp_path}"])
+    assert of_torn == f"{torn} is damaged or no result, so nothing is recorded of it"
     assert conflict.startswith(f"2 finished runs in {tmp_path / 'machine1' / 'runs'} are not recorded")
     assert conflict.endswith(f"paths.runs={tmp_path / 'machine1' / 'runs'} records them")
 

@@ -270,6 +270,19 @@ def test_the_runs_that_a_plan_does_not_have(plan: Plan, conf: Path) -> None:
         assert [status.state for status in statuses("runs", without)] == ["not begun", "running"]
 
 
+@pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-5", "1e308"])
+def test_a_damaged_result_is_no_finished_run(plan: Plan, conf: Path, seconds: str) -> None:
+    run = run_of(plan, 1, conf)
+    run.write_result({"metrics": {"rank1": 0.5, "map": 0.25}, "duration_s": 7200.5})
+    path = run.folder / "result.json"
+    path.write_text(path.read_text().replace("7200.5", seconds))
+    with pytest.warns(UserWarning, match=r"is left out: its duration_s is"):
+        (found,) = statuses("runs")
+    assert found.state == "failed"
+    assert found.error is not None
+    assert "result.json is damaged" in found.error
+
+
 def test_runs_that_lie_too_deep_are_named(plan: Plan, conf: Path, tmp_path: Path) -> None:
     run_of(plan, 1, conf).write_result({"metrics": {"rank1": 0.5, "map": 0.25}})
     (tmp_path / "all").mkdir()

@@ -192,6 +192,9 @@ def check_result(result: Any) -> None:
         absent = value is None and key not in _NEEDED
         if not absent and (isinstance(value, bool) or not isinstance(value, kinds)):
             raise ValueError(f"its {key} is {value!r:.80}")
+    seconds = result.get("duration_s")
+    if seconds is not None and not 0 <= seconds <= _CENTURY:
+        raise ValueError(f"its duration_s is {seconds!r:.80}")
     numbers = [("metrics", result["metrics"]), *(("curve", entry) for entry in result.get("curve") or ())]
     for where, entry in numbers:
         if not isinstance(entry, dict) or not all(value is None or _is_number(value) for value in entry.values()):
@@ -207,6 +210,7 @@ def check_result(result: Any) -> None:
             raise ValueError(f"it holds a text with characters that are not seen: {text!r:.80}")
 
 
+_CENTURY = 100 * 365 * 86400  # seconds, which no run takes
 _NEEDED = {"metrics", "fingerprint", "seed"}
 _KINDS: dict[str, tuple[type, ...]] = {
     "fingerprint": (str,), "seed": (int,), "metrics": (dict,), "config": (dict,), "curve": (list,), "data": (dict,),
@@ -243,6 +247,14 @@ def find_results(root: str | Path, names: Iterable[str] | None = None) -> dict[s
         names = sorted({path.parent.parent.name for path in Path(root).glob(f"*/*/{RESULT}")})
     found = {name: results_of(root, name) for name in names}
     return {name: results for name, results in found.items() if results}
+
+
+def damaged(root: str | Path) -> list[Path]:
+    """The files of results under `root` that are none; that they are left out is warned of where they are read."""
+    paths = sorted(Path(root).glob(f"*/*/{RESULT}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [path for path in paths if read_result(path) is None]
 
 
 def deeper(root: str | Path) -> dict[Path, int]:

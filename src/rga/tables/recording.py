@@ -11,7 +11,7 @@ from rga.errors import ConfigError
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results, fingerprint, without_places
 from rga.runs.compose import runs_folder
-from rga.runs.folder import deeper
+from rga.runs.folder import damaged, deeper
 from rga.runs.inputs import InputsError, unlike
 from rga.tables.filled import FilledTable
 from rga.tables.filling import canonical, fill, override_key
@@ -79,6 +79,7 @@ def record(words: Sequence[str], replace: bool = False) -> tuple[list[str], list
         f"paths.runs={lower} records them"
         for lower, count in deeper(folder).items()
     ]
+    conflicts += [f"{path} is damaged or no result, so nothing is recorded of it" for path in damaged(folder)]
     if left := _left_over(folder):
         lines.append(f"{len(left)} finished runs are recorded nowhere: {', '.join(left)}")
     return lines, list(dict.fromkeys(conflicts))

@@ -113,6 +113,10 @@ def _line(status: Status) -> tuple[str, ...]:
 def _status(name: str, folder: Path, cells: Iterable[str], number: int | None = None) -> Status:
     result, state = read_result(folder / RESULT), read_state(folder)
     cells = tuple(cells) or _cells(result, state)
+    if result is None and (folder / RESULT).exists():
+        return Status(
+            name, cells, "failed", number, error=f"its {RESULT} is damaged: rga train ... rerun=true repeats it"
+        )
     if result is not None:
         fits = fingerprint(result.get("config") or {}) == result["fingerprint"]
         return Status(name, cells, "finished" if fits else "stale", number)

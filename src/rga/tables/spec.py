@@ -247,6 +247,6 @@ def _strings(content: Any, where: str) -> tuple[str, ...]:
 
 
 def tables_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell the names of tables from the overrides of `rga table`, in words of the command line."""
+    """Tell the names of tables from the overrides of `rga table`, in words of the command line; each once."""
     overrides = [word for word in words if "=" in word or word.startswith("~")]
-    return [word for word in words if word not in overrides], overrides
+    return list(dict.fromkeys(word for word in words if word not in overrides)), overrides
