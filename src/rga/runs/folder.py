@@ -8,6 +8,7 @@ A run that is repeated (`rerun=true`) is made in `rerun/` below it; finished, it
 import fcntl
 import json
 import math
+import os
 import shutil
 import time
 import warnings
@@ -237,7 +238,10 @@ def _texts(node: Any) -> Iterator[str]:
 
 def results_of(root: str | Path, name: str) -> list[dict[str, Any]]:
     """Give the finished runs of one fingerprint, sorted by seed."""
-    found = (read_result(path) for path in sorted((Path(root) / name).glob(f"*/{RESULT}")))
+    folder = Path(root) / name
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        warnings.warn(f"{folder} is left out: there is no permission to read it", stacklevel=2)
+    found = (read_result(path) for path in sorted(folder.glob(f"*/{RESULT}")))
     return sorted((result for result in found if result is not None), key=lambda result: int(result["seed"]))
 
 

@@ -1,5 +1,6 @@
 """A filled table as a table of wandb: logged as it is, without any training."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,11 @@ def log_table(filled: FilledTable, project: str, entity: str | None, folder: Pat
     with run:
         run.log({table_key(filled): wandb.Table(columns=list(COLUMNS), data=rows_of(filled))})
         sent = Path(run.dir).parent
-    return f"logged in {run.url}" if mode == "online" else f"logged offline: wandb sync {sent} sends it"
+    return (
+        f"logged in {run.url}"
+        if mode == "online"
+        else f"logged offline: {shlex.join(['wandb', 'sync', str(sent)])} sends it"
+    )
 
 
 def rows_of(filled: FilledTable) -> list[list[Any]]:
