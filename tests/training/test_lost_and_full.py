@@ -52,7 +52,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert [path.name for path in last.parent.glob(".*.writing*")] == []
     state = read_state(last.parent)
     assert state is not None
-    assert state.error == "no space is left on the disk"
+    assert (state.saved, state.error) == (1, "no space is left on the disk")
     assert what_counts(make(folder / "full")) == whole
 
 

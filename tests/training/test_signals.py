@@ -65,7 +65,7 @@ def test_stopped_and_started_again_it_ends_the_same(
     assert not list(log.parent.glob("result.json"))
     state = read_state(log.parent)
     assert state is not None
-    assert (state.epoch, state.error) == (epoch, None)  # interrupted, not failed
+    assert (state.epoch, state.saved, state.error) == (epoch, epoch, None)  # interrupted, not failed
     assert [signal.getsignal(each) for each in signals._STOPPING] == before
     assert what_counts(make(folder / f"{name}{epoch}")) == whole
 

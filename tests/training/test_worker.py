@@ -248,6 +248,9 @@ def test_what_every_run_is_doing(plan: Plan, conf: Path) -> None:
     assert text.splitlines()[-1] == "5 runs: 1 running, 1 failed, 1 interrupted, 2 not begun"
     assert "150/600" in text
     assert [entry["state"] for entry in json.loads(as_json(found))][:2] == ["running", "interrupted"]
+    replace(half, saved=149).write(stopped.folder)
+    goes_on = statuses("runs")[[status.run for status in statuses("runs")].index(stopped.name)]
+    assert (goes_on.state, goes_on.epoch) == ("interrupted", 149), "what is saved, not what was reached"
     (stopped.folder / "last.ckpt").unlink()  # as in a folder that was copied in part
     partial = statuses("runs")[[status.run for status in statuses("runs")].index(stopped.name)]
     assert (partial.state, partial.epoch, partial.hours_left) == ("interrupted", 0, 6.0)

@@ -26,6 +26,7 @@ class State:
     cells: tuple[str, ...]  # of the tables, see `rga.tables.cells_of_run`
     epochs: int
     epoch: int = 0  # finished ones, of all sessions
+    saved: int | None = None  # of them, in the last checkpoint; None: not known
     seconds_per_epoch: float | None = None  # of the last one
     host: str = ""
     pid: int = 0
@@ -35,10 +36,12 @@ class State:
     error: str | None = None  # the last line of what ended the session; None: it has not ended, or nobody could tell
 
     @classmethod
-    def begun(cls, cells: tuple[str, ...], epochs: int, epoch: int) -> "State":
+    def begun(cls, cells: tuple[str, ...], epochs: int, epoch: int, saved: int | None = None) -> "State":
         """Of a session of this process that begins after `epoch` epochs."""
         now = _now()
-        return cls(cells, epochs, epoch, host=socket.gethostname(), pid=os.getpid(), started_at=now, updated_at=now)
+        return cls(
+            cells, epochs, epoch, saved, host=socket.gethostname(), pid=os.getpid(), started_at=now, updated_at=now
+        )
 
     def after(self, epoch: int, seconds: float, metrics: Mapping[str, float]) -> "State":
         """When an epoch has been finished in so many seconds, with these metrics."""
@@ -64,7 +67,14 @@ def read_state(folder: Path) -> State | None:
 
 def _checked(found: Mapping[str, Any]) -> State:
     state = State(**{**found, "cells": tuple(map(str, found["cells"]))})
-    numbers = (state.epochs, state.epoch, state.pid, state.seconds_per_epoch or 0.0, *state.metrics.values())
+    numbers = (
+        state.epochs,
+        state.epoch,
+        state.saved or 0,
+        state.pid,
+        state.seconds_per_epoch or 0.0,
+        *state.metrics.values(),
+    )
     texts = (state.host, state.started_at, state.updated_at, state.error or "")
     if (
         not all(isinstance(number, int | float) for number in numbers)

@@ -133,9 +133,10 @@ def _status(name: str, folder: Path, cells: Iterable[str], number: int | None = 
         )
     kind = "running" if is_locked(folder) else "failed" if state.error else "interrupted"
     pace, epoch, error = state.seconds_per_epoch, state.epoch, state.error if kind == "failed" else None
-    if kind != "running" and epoch and saved is None:  # copied without it, or not saved yet
-        error = "; ".join(filter(None, (error, f"there is no {LAST}, so that it begins anew at epoch 0")))
-        epoch = 0
+    if kind != "running":  # it goes on from what is saved
+        if epoch and saved is None:  # copied without it, or not saved yet
+            error = "; ".join(filter(None, (error, f"there is no {LAST}, so that it begins anew at epoch 0")))
+        epoch = 0 if saved is None else epoch if state.saved is None else state.saved
     left = None if pace is None else round((state.epochs - epoch) * pace / 3600, 3)
     return Status(name, cells, kind, number, epoch, state.epochs, saved, pace, left, state.host or None, error)
 

@@ -106,7 +106,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     workplace = this.workplace
     monitor = Monitor(config.trainer.log_every_n_steps)
     checkpoint = EpochCheckpoint(workplace, own["checkpoint_minutes"], this.name)
-    state = StateFile(workplace, config.recipe.epochs, monitor)
+    state = StateFile(workplace, config.recipe.epochs, monitor, checkpoint)
     trainer: pl.Trainer = _made(
         "trainer",
         settings,
