@@ -58,10 +58,18 @@ def test_a_line_for_each_job_and_one_for_all(small_conf: Path, tmp_path: Path) -
     assert shown([(broken, 100.0)], [], 1, 2, 400.0)[0].startswith("[red]two lines here ")
     assert shown([(half, 100.0)], outcomes, None, 2, 400.0)[1] == "1 done, 1 failed"
 
+    seeds = [replace(half, label=f"table 1, Spatial, RGA-S w/o Rel., CUHK03 (L), seed {seed}") for seed in (0, 1)]
+    for width in (40, 80):
+        named = [
+            line for line in shown([(seed, 100.0) for seed in seeds], [], 2, 2, 400.0, width=width) if "seed" in line
+        ]
+        assert ["seed 0" in named[0], "seed 1" in named[1]] == [True, True]
+        assert max(map(len, named)) <= width
+
     narrow = shown([(half, 100.0), (begun, 390.0)], outcomes, 8, 2, 400.0, width=40)
     assert len(narrow) == 5
     assert max(map(len, narrow)) <= 40
-    assert narrow[0].startswith("RGA-S RGA-S RGA-S RGA-S RGA-S")
+    assert narrow[0].startswith("RGA-S RGA-S")
     assert narrow[1].startswith("  epoch 30/60  5 min 00 s left  loss")
     assert narrow[2:] == ["begins", "  starting", "1 of 8 done, 1 failed"]
 

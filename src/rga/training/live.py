@@ -112,15 +112,24 @@ class Lines:
             table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
             for _ in range(3):
                 table.add_column(justify="right", no_wrap=True)
-            for job in self.jobs:
-                table.add_row(*map(Text, job))
+            taken = sum(max((len(job[part]) for job in self.jobs), default=0) + 1 for part in (1, 2, 3))
+            for label, *rest in self.jobs:
+                table.add_row(*map(Text, (_both_ends(label, options.max_width - taken), *rest)))
             yield table
         else:
             for label, epochs, metrics, left in self.jobs:
-                yield Text(label, no_wrap=True, overflow="ellipsis")
+                yield Text(_both_ends(label, options.max_width), no_wrap=True, overflow="ellipsis")
                 told = "  ".join(filter(None, (epochs, left, metrics)))  # what is cut off first is last
                 yield Text(f"  {told}", no_wrap=True, overflow="ellipsis")
         yield Text(self.whole, no_wrap=True, overflow="ellipsis")
+
+
+def _both_ends(label: str, width: int) -> str:
+    """A label in so many characters: the row stands at its start, the column and the seed at its end."""
+    if len(label) <= width:
+        return label
+    half = max(width - 1, 2) // 2
+    return f"{label[:half]}\N{HORIZONTAL ELLIPSIS}{label[-half:]}"
 
 
 def _until_all(left: Sequence[float], waiting: int, each: float, slots: int) -> float:
