@@ -66,6 +66,10 @@ def test_a_line_for_each_job_and_one_for_all(small_conf: Path, tmp_path: Path) -
         assert ["seed 0" in named[0], "seed 1" in named[1]] == [True, True]
         assert max(map(len, named)) <= width
 
+    State.begun(("a cell",), 60, 0).after(60, 10.0, {}).write(half.run.folder)
+    assert shown([(half, 100.0)], [], 1, 2, 400.0)[0].endswith(" testing")
+    State.begun(("a cell",), 60, 0).after(30, 10.0, told).write(half.run.folder)
+
     narrow = shown([(half, 100.0), (begun, 390.0)], outcomes, 8, 2, 400.0, width=40)
     assert len(narrow) == 5
     assert max(map(len, narrow)) <= 40

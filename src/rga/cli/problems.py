@@ -97,7 +97,7 @@ def _of_the_system(error: OSError) -> str:
     if error.errno == errno.EISDIR and error.filename is not None:
         return f"{error.filename} is a folder: name a file"
     if error.errno in (errno.EEXIST, errno.ENOTDIR) and error.filename is not None:
-        return f"{error.filename} is a file, or lies in one, where a folder is needed: {_PLACES}"
+        return f"{error.filename} is a file, or lies in one, where a folder is needed: choose another place"
     return f"{error.strerror or error}{_of(error)}"
 
 

@@ -78,7 +78,9 @@ def lines(
             rest = (state.epochs - state.epoch) * state.seconds_per_epoch
             left.append(rest)
             lasted.append(now - started + rest)
-        epochs = f"epoch {state.epoch}/{state.epochs}" if state is not None else "starting"
+        epochs = "starting" if state is None else f"epoch {state.epoch}/{state.epochs}"
+        if state is not None and state.epoch == state.epochs:
+            epochs = "testing"
         rows.append(
             (
                 " ".join(printable(job.label).split()),
