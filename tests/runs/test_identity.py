@@ -1,6 +1,7 @@
 """What names a run, and its result on disk."""
 
 import copy
+import errno
 import subprocess
 import sys
 import warnings
@@ -277,3 +278,21 @@ def test_runs_and_configs_come_without_torch() -> None:
     modules = "rga.runs.compose, rga.runs, rga.cli.app, rga.tables, rga.training.launcher"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("unreadable", ["0123456789ab", "0123456789ab/0"])
+def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: str) -> None:
+    """As the system refuses it to anybody but root."""
+    closed = tmp_path / unreadable
+    (tmp_path / "0123456789ab" / "0").mkdir(parents=True)
+    lists, reads = Path.iterdir, Path.read_text
+
+    def open_(path: Path) -> Path:
+        if path.is_relative_to(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return path
+
+    monkeypatch.setattr(Path, "iterdir", lambda path: lists(open_(path)))
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: reads(open_(path), **options))
+    with pytest.warns(UserWarning, match=f"{unreadable}.* is left out: .*Permission denied"):
+        assert find_results(tmp_path) == {}

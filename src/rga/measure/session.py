@@ -142,11 +142,13 @@ class _Session:
     def _finished(self, run: Planned, result: Mapping[str, Any], overrides: Sequence[str]) -> Row:
         """The row of a run that has a result, which gets its line if it has none."""
         row = Row(run.cells[0], training_summary(run, result), result["duration_s"])  # over all its sessions
-        facts = {name: result[name] for name in (*self.facts, "finished_at")}
-        key = {"run": run.name, "finished_at": facts["finished_at"]}
+        key = {"run": run.name, "finished_at": result["finished_at"]}
         if not any(key.items() <= line.items() for line in _lines(self.out / LINES)):
             command = shlex.join(["rga", "train", *run.overrides, *overrides])
-            self._record(run.cells[0], command, row.seconds, facts, run=run.name, summary=row.text)
+            facts = {
+                name: result[name] for name in self.facts
+            }  # where it was made, which another session may have done
+            self._record(run.cells[0], command, result["duration_s"], **facts, **key, summary=row.text)
         return row
 
     def _run(self, arguments: Sequence[str], name: str) -> str | None:
@@ -173,10 +175,8 @@ class _Session:
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1] if lines else f"exit status {status}"
 
-    def _record(
-        self, step: str, command: str, seconds: float | None, facts: Mapping[str, Any] | None = None, **found: Any
-    ) -> None:
-        line = {"step": step, "command": command, **(facts or self.facts), "seconds": seconds, **found}
+    def _record(self, step: str, command: str, seconds: float, **found: Any) -> None:
+        line = {"step": step, "command": command, **self.facts, "seconds": seconds, **found}
         path = self.out / LINES
         torn = (
             path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")

@@ -8,7 +8,6 @@ A run that is repeated (`rerun=true`) is made in `rerun/` below it; finished, it
 import fcntl
 import json
 import math
-import os
 import shutil
 import time
 import warnings
@@ -237,28 +236,24 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 def results_of(root: str | Path, name: str) -> list[dict[str, Any]]:
-    """Give the finished runs of one fingerprint, sorted by seed."""
-    folder = Path(root) / name
-    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        warnings.warn(f"{folder} is left out: there is no permission to read it", stacklevel=2)
-    found = (read_result(path) for path in sorted(folder.glob(f"*/{RESULT}")))
+    """Give the finished runs of one fingerprint, sorted by seed; a folder that cannot be read is named in a warning."""
+    try:  # a glob would pass over what there is no permission to read
+        seeds = sorted((Path(root) / name).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        warnings.warn(f"{Path(root) / name} is left out: {error}", stacklevel=2)
+        return []
+    found = [read_result(seed / RESULT) for seed in seeds]
     return sorted((result for result in found if result is not None), key=lambda result: int(result["seed"]))
 
 
 def find_results(root: str | Path, names: Iterable[str] | None = None) -> dict[str, list[dict[str, Any]]]:
     """Give the finished runs under `root` by fingerprint, each list sorted by seed; only `names` if they are given."""
     if names is None:
-        names = sorted({path.parent.parent.name for path in Path(root).glob(f"*/*/{RESULT}")})
+        names = sorted(path.name for path in Path(root).iterdir()) if Path(root).is_dir() else []
     found = {name: results_of(root, name) for name in names}
     return {name: results for name, results in found.items() if results}
-
-
-def damaged(root: str | Path) -> list[Path]:
-    """The files of results under `root` that are none; that they are left out is warned of where they are read."""
-    paths = sorted(Path(root).glob(f"*/*/{RESULT}"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return [path for path in paths if read_result(path) is None]
 
 
 def deeper(root: str | Path) -> dict[Path, int]:
@@ -266,7 +261,7 @@ def deeper(root: str | Path) -> dict[Path, int]:
 
     So lie the runs of several machines whose folders were copied into one, each as a whole.
     """
-    root = Path(root)
-    paths = [path for level in ("*", "*/*") for path in root.glob(f"{level}/*/*/{RESULT}")]
+    name = 12 * "[0-9a-f]"  # of a config: nothing else is looked into
+    paths = [path for level in ("*", "*/*") for path in Path(root).glob(f"{level}/{name}/*/{RESULT}")]
     runs = [path.parent for path in paths if is_name(f"{path.parent.parent.name}/{path.parent.name}")]
     return dict(sorted(Counter(run.parent.parent for run in runs).items()))

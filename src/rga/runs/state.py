@@ -67,20 +67,17 @@ def read_state(folder: Path) -> State | None:
 
 def _checked(found: Mapping[str, Any]) -> State:
     state = State(**{**found, "cells": tuple(map(str, found["cells"]))})
-    numbers = (
+    numbers = [
         state.epochs,
         state.epoch,
         state.saved or 0,
         state.pid,
-        state.seconds_per_epoch or 0.0,
+        state.seconds_per_epoch or 0,
         *state.metrics.values(),
-    )
+    ]
     texts = (state.host, state.started_at, state.updated_at, state.error or "")
-    if (
-        not all(isinstance(number, int | float) for number in numbers)
-        or not math.isfinite(state.seconds_per_epoch or 0)
-        or not all(isinstance(text, str) for text in texts)
-    ):
+    finite = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+    if not finite or not all(isinstance(text, str) for text in texts):
         raise ValueError("a value is of another kind")
     return state
 

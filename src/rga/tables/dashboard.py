@@ -16,7 +16,7 @@ from rga.errors import ConfigError
 from rga.files import write_atomically
 from rga.tables.filled import FilledTable
 from rga.tables.filling import canonical
-from rga.tables.pages import heading
+from rga.tables.notes import heading
 from rga.tables.render import render
 from rga.tables.spec import Column
 
@@ -125,8 +125,8 @@ def _filling(filled: FilledTable, column: Column | None = None) -> Any:
     """That a run fills a cell of the table, or of one of its columns: by its fingerprint, which nothing else has."""
     from wandb_workspaces import expr
 
-    cells = [cell for cell in filled.cells if cell.entry and column in (None, cell.column)]
-    return expr.Config("fingerprint").isin(sorted({cell.entry.fingerprint for cell in cells if cell.entry}))
+    entries = [cell.entry for cell in filled.cells if cell.entry and column in (None, cell.column)]
+    return expr.Config("fingerprint").isin(sorted({entry.fingerprint for entry in entries}))
 
 
 def title_of(filled: FilledTable) -> str:

@@ -16,9 +16,8 @@ from rga.printing import duration
 from rga.tables.filled import Entry, FilledTable
 from rga.tables.filling import fill
 from rga.tables.formats import as_json
-from rga.tables.notes import footnotes, notes
+from rga.tables.notes import footnotes, heading, notes
 from rga.tables.origin import short_commit
-from rga.tables.pages import heading
 from rga.tables.paired import against_baseline
 from rga.tables.recorded import recorded_settings
 from rga.tables.render import texts

@@ -3,12 +3,21 @@
 from collections.abc import Iterable
 
 from rga.tables.filled import Entry, FilledTable, fewer_queries, precision_of
+from rga.tables.filling import override_key
 
 NO_RUN = "\N{EN DASH}"
 NO_NUMBER = NO_RUN  # as the paper prints it
 _CAVEATS = {"demo": "These are NOT results on the paper's data sets."}
 _CAVEAT = "These compare with each other, NOT with the paper's."
 RECORDED = "\N{DAGGER}"
+
+
+def heading(filled: FilledTable) -> str:
+    """A table's title, and the setting in which it is shown."""
+    where = ", ".join(
+        override if "." in override_key(override) else override.partition("=")[2] for override in filled.overrides
+    )
+    return filled.table.title + (f" (here: {where})" if where else "")
 
 
 def sources(filled: FilledTable) -> list[str]:

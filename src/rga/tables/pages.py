@@ -13,7 +13,7 @@ from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, FilledTable, Line
 from rga.tables.filling import fill, override_key
 from rga.tables.measured import measured_table
-from rga.tables.notes import NO_RUN, footnotes, notes, sources
+from rga.tables.notes import NO_RUN, footnotes, heading, notes, sources
 from rga.tables.origin import origin, runs
 from rga.tables.paired import against_baseline
 from rga.tables.recorded import recorded_settings
@@ -113,21 +113,11 @@ def images(tables: Sequence[FilledTable]) -> dict[str, tuple[dict[str, list[Curv
 
 
 def _file_of(filled: FilledTable, column: Column) -> str:
-    parts = [override if "." in override_key(override) else _value(override) for override in filled.overrides]
+    parts = [override if "." in override_key(override) else override.partition("=")[2] for override in filled.overrides]
     own = [] if column.data in parts else [str(column.data)]
     if sum(other.data == column.data for other in filled.columns) > 1:
         own.append(column.name)
     return "-".join(re.sub(r"[^\w.]+", "-", part) for part in (filled.table.stem, *parts, *own)) + ".svg"
-
-
-def heading(filled: FilledTable) -> str:
-    """A table's title, and the setting in which it is shown."""
-    where = ", ".join(override if "." in override_key(override) else _value(override) for override in filled.overrides)
-    return filled.table.title + (f" (here: {where})" if where else "")
-
-
-def _value(override: str) -> str:
-    return override.partition("=")[2]
 
 
 def _section(filled: FilledTable) -> list[str]:

@@ -9,9 +9,9 @@ from typing import Any
 import rga
 from rga.errors import ConfigError
 from rga.paths import CONF, EXPERIMENTS
-from rga.runs import find_results, fingerprint, without_places
+from rga.runs import RESULT, find_results, fingerprint, without_places
 from rga.runs.compose import runs_folder
-from rga.runs.folder import damaged, deeper
+from rga.runs.folder import deeper
 from rga.runs.inputs import InputsError, unlike
 from rga.tables.filled import FilledTable
 from rga.tables.filling import canonical, fill, override_key
@@ -79,8 +79,13 @@ def record(words: Sequence[str], replace: bool = False) -> tuple[list[str], list
         f"paths.runs={lower} records them"
         for lower, count in deeper(folder).items()
     ]
-    conflicts += [f"{path} is damaged or no result, so nothing is recorded of it" for path in damaged(folder)]
-    if left := _left_over(folder):
+    finished = [result for results in find_results(folder).values() for result in results]
+    read = {folder / result["fingerprint"] / str(result["seed"]) / RESULT for result in finished}
+    conflicts += [
+        f"{path} is damaged or no result, so nothing is recorded of it"
+        for path in sorted({*folder.glob(f"*/*/{RESULT}")} - read)
+    ]
+    if left := _left_over(finished):
         lines.append(f"{len(left)} finished runs are recorded nowhere: {', '.join(left)}")
     return lines, list(dict.fromkeys(conflicts))
 
@@ -221,13 +226,12 @@ def _sorted(records: Iterable[Record], reduced: tuple[str, ...], filled: FilledT
     return [this for _, this in sorted(enumerate(records), key=key)]
 
 
-def _left_over(folder: Path) -> list[str]:
+def _left_over(finished: Sequence[Mapping[str, Any]]) -> list[str]:
     """The finished runs, but those on synthetic data, that no table's records have."""
     runs = {known.run for known in read_records()}
-    found = [result for results in find_results(folder).values() for result in results]
     return [
         f"{result['fingerprint']}/{result['seed']}"
-        for result in found
+        for result in finished
         if (result["fingerprint"], result["seed"]) not in runs and not _synthetic(result.get("config") or {})
     ]
 

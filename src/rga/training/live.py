@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rga.printing import duration, printable
-from rga.runs.state import read_state
+from rga.runs.state import State, read_state
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -78,17 +78,8 @@ def lines(
             rest = (state.epochs - state.epoch) * state.seconds_per_epoch
             left.append(rest)
             lasted.append(now - started + rest)
-        epochs = "starting" if state is None else f"epoch {state.epoch}/{state.epochs}"
-        if state is not None and state.epoch == state.epochs:
-            epochs = "testing"
-        rows.append(
-            (
-                " ".join(printable(job.label).split()),
-                epochs,
-                _metrics(state.metrics) if state is not None else "",
-                _left(rest),
-            )
-        )
+        told = _metrics(state.metrics) if state is not None else ""
+        rows.append((" ".join(printable(job.label).split()), _epochs(state), told, _left(rest)))
     failed = sum(outcome.error is not None for outcome in outcomes)
     ended = [f"{len(outcomes) - failed} of {total} done" if total is not None else f"{len(outcomes) - failed} done"]
     ended += [f"{failed} failed"] if failed else []
@@ -141,6 +132,12 @@ def _until_all(left: Sequence[float], waiting: int, each: float, slots: int) -> 
     for _ in range(waiting):
         heapq.heapreplace(ends, ends[0] + each)
     return max(ends)
+
+
+def _epochs(state: State | None) -> str:
+    if state is None:
+        return "starting"
+    return f"epoch {state.epoch}/{state.epochs}" if state.epoch < state.epochs else "testing"
 
 
 def _left(seconds: float | None) -> str:
