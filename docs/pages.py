@@ -34,12 +34,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     here = places.get(page.file.src_uri, f"docs/{page.file.src_uri}")  # in the repository
 
     def moved(link: re.Match[str]) -> str:
-        picture, text, target, anchor = link[1], link[2], link[3], link[4] or ""
+        image, text, target, anchor = link[1], link[2], link[3], link[4] or ""
         there = normpath(f"{here.rpartition('/')[0]}/{target}".lstrip("/"))
         place = OUTSIDE.get(there, there.removeprefix("docs/"))
         if place not in files.src_uris and (ROOT / there).exists():
             return text
         start = page.file.src_uri.rpartition("/")[0]
-        return f"{picture}[{text}]({relpath(place, start or '.')}{anchor})"
+        return f"{image}[{text}]({relpath(place, start or '.')}{anchor})"
 
     return _LINK.sub(moved, markdown)

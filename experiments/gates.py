@@ -1,4 +1,4 @@
-"""How open RGA's gates are before and after a run's training: python experiments/gates.py RUN PICTURES [BATCH].
+"""How open RGA's gates are before and after a run's training: python experiments/gates.py RUN IMAGES [BATCH].
 
 For each gate, in the order of the network: the mean, and the standard deviation over the nodes of an image (positions
 or channels), averaged over BATCH (128) images of a folder. BatchNorm uses the batch's statistics, as in training, so
@@ -35,8 +35,8 @@ def main(run: Path, folder: Path, batch: int = 128) -> None:
     print(f"{'gate':44} {'start: mean':>12} {'sd':>6} {'end: mean':>12} {'sd':>6}")
     start, end = (gates(network, images) for network in (begun, trained.task.backbone))
     for name in start:
-        figures = [value for gate in (start[name], end[name]) for value in (gate.mean(), gate.std(-1).mean())]
-        print(f"{name:44} {figures[0]:12.3f} {figures[1]:6.3f} {figures[2]:12.3f} {figures[3]:6.3f}")
+        values = [value for gate in (start[name], end[name]) for value in (gate.mean(), gate.std(-1).mean())]
+        print(f"{name:44} {values[0]:12.3f} {values[1]:6.3f} {values[2]:12.3f} {values[3]:6.3f}")
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ def write_run(
     dtype: torch.dtype = torch.float32,
     metrics: dict[str, float] | None = None,
 ) -> Path:
-    """Write `folder/runs/<fingerprint>/<seed>`, whose data are drawn in `folder/data`.
+    """Write `folder/runs/<fingerprint>/<seed>`, whose synthetic data are in `folder/data`.
 
     The features of an untrained network lie close together: where their order counts, take double precision.
     """

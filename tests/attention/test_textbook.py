@@ -38,7 +38,7 @@ def test_same_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FORMS) - {"scse"}))  # which keeps its gate: half the time, twice the memory
 def test_ours_keep_no_more(name: str) -> None:
-    """Bytes kept for the backward; 5 % are for vectors and small matrices, which large maps do not notice."""
+    """Activation memory; 5 % are for vectors and small matrices, which large maps do not notice."""
     x = images(2, 64, (16, 10)).requires_grad_()
     kept = {side: saved_bytes(block, x) for side, block in zoo_blocks.pair_of(name, 64, (16, 10)).items()}
     assert kept["ours"] <= 1.05 * kept["textbook"]

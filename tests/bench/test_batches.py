@@ -32,7 +32,7 @@ def test_both_make_the_same_of_a_picture() -> None:
     ours.setup()
     (batch,) = ours.test_dataloader()
     normalize = transforms.Normalize(*channel_statistics(part.images))
-    theirs = batches.Pictures(part, transforms.Compose([transforms.ToTensor(), normalize]))
+    theirs = batches.ImageFiles(part, transforms.Compose([transforms.ToTensor(), normalize]))
     for number, (image, label) in enumerate(theirs[index] for index in range(len(theirs))):
         assert label == batch["label"][number]
         torch.testing.assert_close(batch["image"][number], image, rtol=0, atol=1e-5)

@@ -173,7 +173,7 @@ def test_data_demo_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     small_one = partial(writers.write_market1501, identities=2, test_identities=2, distractors=1)
     monkeypatch.setattr(writers, "write_market1501", small_one)
-    root = tmp_path / "drawn"
+    root = tmp_path / "synthetic"
     assert CliRunner().invoke(app, ["data", "demo", "market1501", str(root), "--seed", "1"]).exit_code == 0
     assert CliRunner().invoke(app, ["data", "demo", str(tmp_path / "another")]).exit_code == 0
     assert CliRunner().invoke(app, ["data", "demo", "market1501", "x", "y"]).exit_code == 2

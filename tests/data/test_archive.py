@@ -17,10 +17,10 @@ from rga.errors import DataError
 @pytest.fixture
 def published(tmp_path: Path) -> Cifar:
     """CIFAR-10, small, with an archive that is a local file."""
-    drawn = writers.write_cifar10(tmp_path / "drawn", train=20, test=10)
+    synthetic = writers.write_cifar10(tmp_path / "synthetic", train=20, test=10)
     path = tmp_path / "cifar-10-binary.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
-        tar.add(drawn, arcname=CIFAR10.folder)
+        tar.add(synthetic, arcname=CIFAR10.folder)
     return replace(CIFAR10, url=path.as_uri(), md5=hashlib.md5(path.read_bytes()).hexdigest())
 
 

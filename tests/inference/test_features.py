@@ -50,7 +50,7 @@ def extractor(run: Path) -> Extractor:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Seven images of different kinds and sizes, and what is none."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for number, name in enumerate(NAMES):
         pixels = np.random.default_rng(number).integers(0, 255, (8, 4, 3), dtype=np.uint8)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def test_the_feature_that_is_asked_for(run: Path, extractor: Extractor, folder: 
 def test_what_was_done_is_not_done_again(
     extractor: Extractor, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in the third of four parts, it goes on there, and the file is the same, byte for byte."""
+    """Stopped in the third of four parts, it is resumed there, and the file is the same, byte for byte."""
     monkeypatch.setattr(extraction, "_PART", 2)
     whole, out = tmp_path / "whole", tmp_path / "out"
     extract(extractor, folder, whole)
@@ -149,7 +149,7 @@ def test_a_picture_that_does_not_decode(
     skipped = extract(extractor, folder, tmp_path / "skipped", skip_unreadable=True)
     assert skipped.names == [name for name in sorted(NAMES) if name != sorted(NAMES)[3]]
     torch.testing.assert_close(skipped.features, plain(extractor, folder, skipped.names), rtol=0, atol=1e-5)
-    broken.write_bytes(content)  # mended, it goes on
+    broken.write_bytes(content)  # mended, it is resumed
     assert extract(extractor, folder, out).names == sorted(NAMES)
     for name in NAMES:
         (folder / name).write_bytes(b"")
@@ -262,7 +262,7 @@ def test_a_result_is_no_image_of_the_next_search(extractor: Extractor, folder: P
     shutil.copy(folder / NAMES[0], tmp_path / "query" / "a.jpg")
     extract(extractor, folder, tmp_path / "out")
     for gallery in (folder, tmp_path / "out"):
-        with pytest.raises(DataError, match=r"ranks\.png lies in .*pictures: it would be taken for an image"):
+        with pytest.raises(DataError, match=r"ranks\.png lies in .*images: it would be taken for an image"):
             search(extractor, gallery, tmp_path / "query", out=folder / "sub" / "ranks.png")
         with pytest.raises(DataError, match=r"ranks\.png lies in .*query"):
             search(extractor, gallery, tmp_path / "query", out=tmp_path / "query" / "ranks.png")

@@ -170,8 +170,8 @@ def test_the_command_draws(folder: Path, tmp_path: Path, ending: str) -> None:
     assert len(runs) == 2
     assert all(f"run {run}, rank-1 50.0 %" in done.output for run in runs)
     if ending == "png":
-        picture = Image.open(out)
-        assert all(run in picture.info["Description"] for run in runs)
+        image = Image.open(out)
+        assert all(run in image.info["Description"] for run in runs)
     again = tmp_path / f"again.{ending}"
     CliRunner().invoke(app, ["figure", "3", *ASKED, *paths(folder), "--out", str(again), "--count", "3"])
     if ending == "png":

@@ -102,8 +102,8 @@ def test_a_run_is_tested_on_the_data_it_was_made_of(tmp_path: Path, cache: Path)
 
 
 def test_on_other_data(run: Path, folder: Path) -> None:
-    drawn = "++data.demo={identities: 2, test_identities: 3, images: 2, distractors: 0, junk: 0, seed: 7}"
-    overrides = ["data=market1501_holdout", f"data.root={folder / 'other'}", drawn]
+    synthetic = "++data.demo={identities: 2, test_identities: 3, images: 2, distractors: 0, junk: 0, seed: 7}"
+    overrides = ["data=market1501_holdout", f"data.root={folder / 'other'}", synthetic]
     trained = load(run, overrides)
     assert trained.config.data.size == [*SIZE]  # the network's, not that of the data's file
     report = evaluate(trained)
@@ -268,7 +268,7 @@ def test_files_of_other_code(tmp_path: Path, cache: Path) -> None:
 
 
 def test_without_a_training_part(run: Path, folder: Path, tmp_path: Path) -> None:
-    evaluate(load(run))  # draws the data
+    evaluate(load(run))  # writes the data
     shutil.copytree(folder / "data/demo/market1501", tmp_path / "set")
     shutil.rmtree(tmp_path / "set/bounding_box_train")
     whole, without = (

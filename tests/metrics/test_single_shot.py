@@ -14,10 +14,10 @@ from rga.metrics.single_shot import one_of_each
 Sets = tuple[NDArray[Any], ...]
 
 
-def people(seed: int, identities: int, pictures: int, cameras: int = 2) -> Sets:
+def people(seed: int, identities: int, images: int, cameras: int = 2) -> Sets:
     """Features that resemble each other within an identity, their identities and cameras: every image asks."""
     random = np.random.default_rng(seed)
-    ids = np.repeat(np.arange(1, identities + 1), pictures)
+    ids = np.repeat(np.arange(1, identities + 1), images)
     cams = random.integers(1, cameras + 1, len(ids))
     features = random.normal(size=(identities + 1, 6))[ids] + 1.5 * random.normal(size=(len(ids), 6))
     return features, features, ids, ids, cams, cams
@@ -40,7 +40,7 @@ def curve(ranks: list[int]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("seed", "cameras"), [(0, 2), (1, 2), (2, 3)])
 def test_a_loop_gives_the_same(seed: int, cameras: int) -> None:
-    sets = people(seed, identities=12, pictures=5, cameras=cameras)
+    sets = people(seed, identities=12, images=5, cameras=cameras)
     features, _, ids, _, cams, _ = sets
     random, ranks = np.random.default_rng(7), []
     for _ in range(3):
@@ -54,7 +54,7 @@ def test_a_loop_gives_the_same(seed: int, cameras: int) -> None:
 
 
 def test_many_draws_come_to_the_mean_over_all_galleries() -> None:
-    sets = people(3, identities=3, pictures=4)
+    sets = people(3, identities=3, images=4)
     features, _, ids, _, cams, _ = sets
     ranks: list[NDArray[np.float64]] = []
     for query in range(len(ids)):
@@ -68,7 +68,7 @@ def test_many_draws_come_to_the_mean_over_all_galleries() -> None:
 
 
 def test_it_is_the_same_every_time_and_on_float32() -> None:
-    sets = people(4, identities=20, pictures=6)
+    sets = people(4, identities=20, images=6)
     once = single_gallery_shot(*sets)
     assert (once == single_gallery_shot(*sets)).all()
     assert (once != single_gallery_shot(*sets, seed=1)).any()
@@ -94,7 +94,7 @@ def test_strangers_and_junk() -> None:
 
 
 def test_the_metric_gives_these_ranks_and_the_average_precision_of_the_whole_gallery() -> None:
-    features, _, ids, _, cams, _ = sets = people(6, identities=10, pictures=6)
+    features, _, ids, _, cams, _ = sets = people(6, identities=10, images=6)
     metric = RetrievalMetrics()
     metric.gallery_draws = 10
     for is_query in (True, False):
@@ -107,7 +107,7 @@ def test_the_metric_gives_these_ranks_and_the_average_precision_of_the_whole_gal
 
 
 def test_what_is_refused() -> None:
-    sets = people(0, identities=3, pictures=4)
+    sets = people(0, identities=3, images=4)
     with pytest.raises(ValueError, match="at least once, not 0"):
         single_gallery_shot(*sets, draws=0)
     with pytest.raises(ValueError, match=r"shape \(12,\)"):

@@ -67,7 +67,7 @@ def rga(*arguments: object) -> str:
 
 def test_commands_for_data(strange: Path, cache: Path) -> None:
     options = ["identities=6", "test_identities=2", "images=2", "distractors=1", "junk=1"]
-    assert f"drawn in {strange / 'market'}" in rga("data", "demo", "market1501", strange / "market", *options)
+    assert f"written in {strange / 'market'}" in rga("data", "demo", "market1501", strange / "market", *options)
     assert "all is well" in rga("data", "check", "market1501", strange / "market")
     rga("data", "holdout", "market1501", strange / "market", strange / "cut")
     assert "all is well" in rga("data", "check", "market1501_holdout", strange / "cut")

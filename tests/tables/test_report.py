@@ -110,11 +110,11 @@ def test_the_page_shows_pictures_that_exist(reported: Path) -> None:
         "experiments/results/curves/table7-market1501_holdout-tiny.svg",
     ]
     for name in linked:
-        picture = (reported / name).read_text()
+        svg = (reported / name).read_text()
         for text in ("training loss", "mAP (%) while training", "Baseline", "RGA-S"):
-            assert f">{text}</text>" in picture
-        assert picture.count("RGA-S<") == 1
-        assert ">rank-1 (%) while training<" not in picture
+            assert f">{text}</text>" in svg
+        assert svg.count("RGA-S<") == 1
+        assert ">rank-1 (%) while training<" not in svg
 
 
 def test_the_readme_has_the_columns_with_numbers(reported: Path) -> None:
@@ -152,9 +152,9 @@ def test_what_is_stale_is_listed_and_not_shown(reported: Path, small_conf: Path)
 def test_a_picture_is_the_same_each_time_and_named_by_its_points() -> None:
     panels = {"training loss": [Curve("a", 0, ((1.0, 2.0), (2.0, 1.0))), Curve("b", 0, ((1.0, 3.0),))]}
     other = {"training loss": [Curve("a", 0, ((1.0, 2.0), (2.0, 1.5))), panels["training loss"][1]]}
-    picture = draw(panels, ["a", "b"])
-    assert picture == draw(panels, ["a", "b"])
-    assert digest(panels) in picture
+    svg = draw(panels, ["a", "b"])
+    assert svg == draw(panels, ["a", "b"])
+    assert digest(panels) in svg
     assert digest(panels) != digest(other)
 
 

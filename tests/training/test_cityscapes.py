@@ -67,38 +67,38 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
 
 def test_overlays_are_drawn_once(finished: Path, tmp_path: Path) -> None:
     (run,) = finished.glob("*/0")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     random = np.random.default_rng(0)
     for number, size in enumerate([(64, 128), (50, 70)]):
-        Image.fromarray(random.integers(0, 255, (*size, 3), dtype=np.uint8)).save(pictures / f"{number}.png")
-    assert predict(run, pictures, tmp_path / "out", "cpu", strength=1.0) == 2
+        Image.fromarray(random.integers(0, 255, (*size, 3), dtype=np.uint8)).save(images / f"{number}.png")
+    assert predict(run, images, tmp_path / "out", "cpu", strength=1.0) == 2
     with Image.open(tmp_path / "out" / "1.png") as overlay:
         assert overlay.size == (70, 50)
         colours = {tuple(colour) for colour in np.asarray(overlay).reshape(-1, 3)}
     assert colours <= {tuple(colour) for colour in cityscapes.read(finished.parent / "data/demo/cityscapes").colours}
-    assert predict(run, pictures, tmp_path / "out", "cpu", strength=1.0) == 0
-    Image.new("RGB", (70, 50)).save(pictures / "1.png")  # another image under the same name
+    assert predict(run, images, tmp_path / "out", "cpu", strength=1.0) == 0
+    Image.new("RGB", (70, 50)).save(images / "1.png")  # another image under the same name
     with pytest.raises(DataError, match=r"1\.png is there already, and of another image"):
-        predict(run, pictures, tmp_path / "out", "cpu", strength=1.0)
+        predict(run, images, tmp_path / "out", "cpu", strength=1.0)
 
 
 def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> None:
     (run,) = finished.glob("*/0")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     with pytest.raises(DataError, match="no images"):
-        predict(run, pictures, tmp_path / "out")
-    (pictures / "a.png").write_bytes(b"no image")
+        predict(run, images, tmp_path / "out")
+    (images / "a.png").write_bytes(b"no image")
     with pytest.raises(ConfigError, match="no finished run"):
-        predict(tmp_path, pictures, tmp_path / "out")
+        predict(tmp_path, images, tmp_path / "out")
     with pytest.raises(DataError, match="cannot read the image"):
-        predict(run, pictures, tmp_path / "out")
+        predict(run, images, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))
     folder = finished.parent / "cifar"
     cli.train(folder, "recipe.epochs=1", small=CIFAR)
     with pytest.raises(ConfigError, match="a run of Classification"):
-        predict(next(folder.glob("*/0")), pictures, tmp_path / "out")
+        predict(next(folder.glob("*/0")), images, tmp_path / "out")
 
 
 def test_label_ids_have_the_official_scripts_numbers(finished: Path, tmp_path: Path) -> None:

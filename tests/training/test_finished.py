@@ -135,13 +135,13 @@ def test_synthetic_data_are_not_trained_on_as_real_ones(
     tmp_path: Path, cache: Path, small: list[str], write: Callable[[Path], Path]
 ) -> None:
     """Their metrics would stand in the tables as those of the data set."""
-    drawn = write(tmp_path / "drawn")
+    synthetic = write(tmp_path / "synthetic")
     own = [line for line in small if "data.demo" not in line]
-    config = config_of(tmp_path, f"data.root={drawn}", "++data.demo=null", small=own)
-    with pytest.raises(DataError, match=r"drawn holds synthetic images in the layout of .*data\.demo="):
+    config = config_of(tmp_path, f"data.root={synthetic}", "++data.demo=null", small=own)
+    with pytest.raises(DataError, match=r"synthetic holds synthetic images in the layout of .*data\.demo="):
         run(OmegaConf.create(config))
     assert not list(tmp_path.rglob("last.ckpt"))
-    (drawn / "demo.json").rename(tmp_path / "demo.json")  # one above the root is of another set
+    (synthetic / "demo.json").rename(tmp_path / "demo.json")  # one above the root is of another set
     if small is not CIFAR:  # whose reader takes other numbers of images from a synthetic set alone
         assert not component(config["data"]).synthetic
 

@@ -1,4 +1,4 @@
-"""Two machines, as two agents of torchrun: one run of both, with one disk; whichever is lost, the run goes on."""
+"""Two machines, as two agents of torchrun: one run of both, with one disk; whichever is lost, the run is resumed."""
 
 import os
 import shutil

@@ -53,7 +53,7 @@ def main(
         split = CIFAR10.read(Path(folder) / "set")
     mean, std = channel_statistics(split.train.images)
     theirs: DataLoader[Any] = DataLoader(
-        Pictures(
+        ImageFiles(
             split.train,
             transforms.Compose(
                 [
@@ -85,7 +85,7 @@ def main(
     return report
 
 
-class Pictures(VisionDataset):
+class ImageFiles(VisionDataset):
     """What torchvision's CIFAR10 does with an image: (H, W, 3) bytes -> Pillow -> the transform."""
 
     def __init__(self, part: LabelledImages, transform: Callable[[Image.Image], Tensor]) -> None:

@@ -35,7 +35,7 @@ def main(
         compile: run both through torch.compile.
 
     Returns:
-        Seconds, ratios and memory per stage. `saved_mb`: what the forward keeps for the backward; on a GPU also
+        Seconds, ratios and memory per stage. `saved_mb`: activation memory; on a GPU also
         `peak_mb`: the most allocated by forward + backward (1 MB = 1e6 bytes).
     """
     report: dict[str, Any] = {

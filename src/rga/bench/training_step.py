@@ -48,8 +48,8 @@ def main(
         nxn: whether to time the slow N x N form as well.
 
     Returns:
-        Per network and format the seconds and the memory: `saved_mb`, what the forward keeps for the backward; on a
-        GPU also `peak_mb`, the most allocated by a step (1 MB = 1e6 bytes). `ratios`: step time over the bare one's.
+        Per network and format the seconds and the memory: `saved_mb`, activation memory; on a GPU
+        also `peak_mb`, the most allocated by a step (1 MB = 1e6 bytes). `ratios`: step time over the bare one's.
     """
     torch.manual_seed(0)
     images, labels = torch.randn(batch, 3, *SIZE, device=device), torch.randint(CLASSES, (batch,), device=device)

@@ -44,8 +44,8 @@ def main(
         memory_format: contiguous or channels_last, of the feature maps and the blocks.
 
     Returns:
-        Per block and stage `ratio`, its `quartiles`, the median seconds of both and `saved_mb`, what the forward of
-        each keeps for the backward (1 MB = 1e6 bytes).
+        Per block and stage `ratio`, its `quartiles`, the median seconds of both and `saved_mb`, the activation
+        memory of each (1 MB = 1e6 bytes).
 
     Raises:
         ConfigError: a name without a textbook form.

@@ -1,4 +1,4 @@
-"""`rga data`: check a data set on disk, draw demo data, cut a holdout set."""
+"""`rga data`: check a data set on disk, write demo data, cut a holdout set."""
 
 import inspect
 import re
@@ -9,7 +9,7 @@ import typer
 
 from rga.cli import say
 
-app = typer.Typer(help="Check a data set on disk, draw demo data, cut a holdout set.", no_args_is_help=True)
+app = typer.Typer(help="Check a data set on disk, write demo data, cut a holdout set.", no_args_is_help=True)
 
 
 _OPTION = re.compile(r"([a-z_]+)=([^/]*)")  # of the drawing; with a `/` it is a path that has a `=` in it
@@ -52,7 +52,7 @@ def demo(
     ],
     seed: Annotated[int, typer.Option(help="Which drawing.")] = 0,
 ) -> None:
-    """Draw a small data set in the official layout of a real one."""
+    """Write a small synthetic data set in the official layout of a real one."""
     from rga.data.registry import demo_writer
 
     words = [word for word in what if not _OPTION.fullmatch(word)]
@@ -70,7 +70,7 @@ def demo(
         write(Path(root), **{"seed": seed, **options})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    say(f"{name} drawn in {root}")
+    say(f"synthetic {name} written in {root}")
 
 
 @app.command("holdout")

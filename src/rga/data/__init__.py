@@ -1,6 +1,6 @@
 """From files to batches: readers of the official layouts, and what each task does with what they give.
 
-A data set is `conf/data/NAME.yaml`: it names the reader, the data module, and what draws demo data. A reader is a
+A data set is `conf/data/NAME.yaml`: it names the reader, the data module, and what writes demo data. A reader is a
 module (`rga.data.reid.market1501`) or an object in one (`rga.data.cifar.binary.CIFAR10`) with `read(root)` and, for
 `rga data check`, `check(root, name) -> Report` beside it. Everything after the reader is the same for all data sets of
 a task.

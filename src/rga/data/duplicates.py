@@ -40,7 +40,7 @@ Hashes = NDArray[np.float32]
 Read = Callable[[], NDArray[np.uint8]]
 
 
-class _Picture(NamedTuple):
+class _Image(NamedTuple):
     """An image of a split: its name, what gives its pixels at 32 x 32, and, of people, who and by which camera."""
 
     name: str
@@ -57,7 +57,7 @@ def near_duplicates(split: Split | FileSplit | SceneSplit | ImageSplit, folder: 
         split: what a reader gives.
         folder: to which the names are relative.
     """
-    hashed = {part: _hashed(part, pictures) for part, pictures in _pictures(split, folder).items()}
+    hashed = {part: _hashed(part, images) for part, images in _images(split, folder).items()}
     lines = []
     for one, other in combinations(hashed, 2):
         if found := sorted(_alike(*hashed[one], *hashed[other])):
@@ -77,12 +77,12 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> Hashes:
     return np.where(low > np.median(low), 1, -1).astype(np.float32)
 
 
-def _pictures(split: Any, folder: Path) -> Mapping[str, list[_Picture]]:
+def _images(split: Any, folder: Path) -> Mapping[str, list[_Image]]:
     """The images of each split."""
 
-    def file(path: Path, shows: tuple[int, int] | None = None) -> _Picture:
+    def file(path: Path, shows: tuple[int, int] | None = None) -> _Image:
         name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-        return _Picture(name, partial(decoding.load, path, (_SIDE, _SIDE)), shows)
+        return _Image(name, partial(decoding.load, path, (_SIDE, _SIDE)), shows)
 
     if isinstance(split, Split):
         parts = {"train": split.train, "query": split.query, "gallery": split.gallery}
@@ -93,7 +93,7 @@ def _pictures(split: Any, folder: Path) -> Mapping[str, list[_Picture]]:
         return {part: [file(scene.image) for scene in scenes] for part, scenes in split.parts.items()}
     images = {"train": split.train.images, "test": split.test.images}
     return {
-        part: [_Picture(f"{part} {place}", partial(_small, image)) for place, image in enumerate(of)]
+        part: [_Image(f"{part} {place}", partial(_small, image)) for place, image in enumerate(of)]
         for part, of in images.items()
     }
 
@@ -103,24 +103,24 @@ def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image.transpose(1, 2, 0)).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
 
 
-def _hashed(part: str, pictures: Sequence[_Picture]) -> tuple[list[_Picture], Hashes]:
+def _hashed(part: str, images: Sequence[_Image]) -> tuple[list[_Image], Hashes]:
     """What could be read, and its hashes, (N, 256)."""
 
-    def one(picture: _Picture) -> Hashes | None:
+    def one(image: _Image) -> Hashes | None:
         try:
-            return perceptual_hash(picture.read())
+            return perceptual_hash(image.read())
         except DataError:  # which the check has told
             return None
 
     with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
-        found = list(watched(pool.map(one, pictures), f"comparing {part}", len(pictures)))
-    kept = [(picture, code) for picture, code in zip(pictures, found, strict=True) if code is not None]
+        found = list(watched(pool.map(one, images), f"comparing {part}", len(images)))
+    kept = [(image, code) for image, code in zip(images, found, strict=True) if code is not None]
     codes = [code for _, code in kept]
-    return [picture for picture, _ in kept], np.stack(codes) if codes else np.empty((0, BITS), np.float32)
+    return [image for image, _ in kept], np.stack(codes) if codes else np.empty((0, BITS), np.float32)
 
 
 def _alike(
-    one: Sequence[_Picture], codes: Hashes, other: Sequence[_Picture], others: Hashes
+    one: Sequence[_Image], codes: Hashes, other: Sequence[_Image], others: Hashes
 ) -> Iterator[tuple[float, str, str]]:
     """Pairs within the threshold: bits, name of the other, name of the one."""
     for start in range(0, len(others), _CHUNK):

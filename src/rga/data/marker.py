@@ -47,17 +47,17 @@ def pass_on(folder: Path, root: Path, out: Path, counts: Mapping[str, tuple[int,
 def write(
     root: str | Path,
     options: Mapping[str, Any],
-    draw: Callable[[Path], Mapping[str, tuple[int, ...]]],
+    write_set: Callable[[Path], Mapping[str, tuple[int, ...]]],
     derived: Callable[[Path], Iterable[str]] = lambda folder: (),
 ) -> Path:
-    """Draw a demo set at `root`, unless the same one lies there already.
+    """Write a demo set at `root`, unless the same one lies there already.
 
-    It is drawn in a folder beside `root` and moved there when it is complete, so a half-written one is never read.
+    It is written in a folder beside `root` and moved there when it is complete, so a half-written one is never read.
 
     Args:
         root: the folder of the set; demo data made from other options are replaced.
         options: all that determines the files.
-        draw: draws the set in a folder, which exists, and gives the counts of its splits.
+        write_set: writes the set in a folder, which exists, and gives the counts of its splits.
         derived: gives the names of the files that the set's reader will add to the set in a folder.
 
     Raises:
@@ -76,7 +76,7 @@ def write(
     try:
         fresh, old = workplace / "fresh", workplace / "old"
         fresh.mkdir()
-        counts = draw(fresh)
+        counts = write_set(fresh)
         files = {**dict.fromkeys(derived(fresh)), **{name: (fresh / name).stat().st_size for name in _files(fresh)}}
         marker = {"options": options, "counts": counts, "files": files}
         (fresh / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
@@ -94,7 +94,7 @@ def write(
 
 
 def _expect_unchanged(root: Path, marker: Mapping[str, Any]) -> None:
-    """The runs of synthetic data are named by what they are drawn from, so that has to be what they are."""
+    """The runs of synthetic data are named by what they are made from, so that has to be what they are."""
     if "files" not in marker:  # of an earlier version
         return
     there = set(_files(root))

@@ -3,8 +3,8 @@
 What reads a set is `reader` there. What checks it lies beside the reader, under the name `check`
 (`rga.data.reid.market1501.read` -> `rga.data.reid.market1501.check`, `CIFAR10.read` -> `CIFAR10.check`):
 `check(root, name) -> Report`; and under the name `label_ids`, for sets of scenes, what gives the numbers that its files
-have for the classes: `label_ids(root)`; and `meaning(root)`, where a file of the set says how they are read. What draws
-demo data in its layout is `demo_writer`.
+have for the classes: `label_ids(root)`; and `meaning(root)`, where a file of the set says how they are read. What
+writes demo data in its layout is `demo_writer`.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def _beside(name: str, target: str, what: str) -> tuple[str, Any]:
 
 
 def demo_writer(name: str) -> Callable[..., Any]:
-    """What draws demo data in the layout of a data set; DataError where there is none."""
+    """What writes demo data in the layout of a data set; DataError where there is none."""
     config = _config(name)
     if config is None or config.get("demo_writer") is None:
         known = [known for known in _names() if _load(known).get("demo_writer") is not None]

@@ -117,12 +117,12 @@ def _data(facts: Facts) -> Iterator[str]:
     data = facts.of_run("data")
     synthetic = data.get("demo") is not None
     yield f"- Data: {_text(data.get('name'))}" + (
-        ", **synthetic images** in its layout, drawn by rga." if synthetic else "."
+        ", **synthetic images** in its layout, made by rga." if synthetic else "."
     )
     for part, counts in (facts.result.get("data") or {}).items():
         if isinstance(counts, dict):
             yield f"  - {_text(part)}: {_text(in_words(counts))}"
-    terms = facts.licence or ("that of rga, MIT: they are drawn" if synthetic else None)
+    terms = facts.licence or ("that of rga, MIT: they are synthetic" if synthetic else None)
     yield f"- Licence of the data: {_text(terms) if terms else _UNSTATED}."
     size, scale = " x ".join(map(str, data.get("size") or ())), _text(facts.of_run("scale").get("name"))
     yield f"- Training: {_text(facts.of_run('recipe').get('epochs'))} epochs at {size}, scale {scale}, {_start(facts)}."

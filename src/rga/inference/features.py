@@ -81,9 +81,9 @@ class Extractor:
         self, batch: list[tuple[Path, "Future[NDArray[np.uint8]]"]], skip_unreadable: bool
     ) -> tuple[list[Path], Tensor]:
         read, decoded = [], []
-        for path, picture in batch:
+        for path, future in batch:
             try:
-                decoded.append(picture.result())
+                decoded.append(future.result())
                 read.append(path)
             except DataError as error:
                 if not skip_unreadable:

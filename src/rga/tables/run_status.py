@@ -133,7 +133,7 @@ def _status(name: str, folder: Path, cells: Iterable[str], number: int | None = 
         )
     kind = "running" if is_locked(folder) else "failed" if state.error else "interrupted"
     pace, epoch, error = state.seconds_per_epoch, state.epoch, state.error if kind == "failed" else None
-    if kind != "running":  # it goes on from what is saved
+    if kind != "running":  # it is resumed from what is saved
         if epoch and saved is None:  # copied without it, or not saved yet
             error = "; ".join(filter(None, (error, f"there is no {LAST}, so that it begins anew at epoch 0")))
         epoch = 0 if saved is None else epoch if state.saved is None else state.saved

@@ -50,9 +50,9 @@ def test_reads_bytes_written_by_hand(ten: Path) -> None:
     assert (split.train.images.dtype, split.train.labels.dtype) == (np.uint8, np.int64)
     assert split.train.labels.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5]
     assert split.test.labels.tolist() == [5, 4]
-    picture = split.train.images[4]
-    assert picture[1, 2, 0] == 77
-    assert [np.unique(channel).tolist() for channel in picture] == [[2], [2, 77], [3]]
+    image = split.train.images[4]
+    assert image[1, 2, 0] == 77
+    assert [np.unique(channel).tolist() for channel in image] == [[2], [2, 77], [3]]
 
 
 def test_cifar100_has_the_fine_label_and_may_be_named_by_its_parent(hundred: Path) -> None:

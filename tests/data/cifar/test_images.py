@@ -23,14 +23,14 @@ from rga.errors import ConfigError, DataError
 SIDE = 8
 
 
-def pictures(count: int, seed: int, side: int = SIDE) -> NDArray[np.uint8]:
+def noise(count: int, seed: int, side: int = SIDE) -> NDArray[np.uint8]:
     channels = np.array([[[40]], [[120]], [[200]]])  # of different means
     noise = np.random.default_rng(seed).integers(-40, 56, (count, 3, side, side))
     return (channels + noise).astype(np.uint8)
 
 
 def split(train: int = 100, test: int = 23) -> ImageSplit:
-    parts = [LabelledImages(pictures(n, seed), np.arange(n)) for seed, n in enumerate((train, test))]
+    parts = [LabelledImages(noise(n, seed), np.arange(n)) for seed, n in enumerate((train, test))]
     return ImageSplit(parts[0], parts[1], [f"image {number}" for number in range(train)])
 
 
@@ -60,7 +60,7 @@ def batches(module: ImageData, epoch: int = 0) -> list[dict[str, torch.Tensor]]:
 def pixels(image: torch.Tensor, images: ImageSplit = SPLIT) -> NDArray[np.uint8]:
     """Undo the normalisation."""
     values = images.train.images.transpose(1, 0, 2, 3).reshape(3, -1) / 255
-    mean, std = (figure.reshape(3, 1, 1) for figure in (values.mean(1), values.std(1)))
+    mean, std = (value.reshape(3, 1, 1) for value in (values.mean(1), values.std(1)))
     bytes_ = (image.numpy().astype(np.float64) * std + mean) * 255
     assert np.abs(bytes_ - bytes_.round()).max() < 1e-3
     return bytes_.round().astype(np.uint8)
@@ -141,7 +141,7 @@ def test_normalised_with_the_training_parts_statistics() -> None:
 
 
 def test_statistics_are_exact() -> None:
-    images = pictures(1500, seed=3)
+    images = noise(1500, seed=3)
     mean, std = channel_statistics(images)
     values = images.transpose(1, 0, 2, 3).reshape(3, -1) / 255
     assert mean == pytest.approx(values.mean(1), rel=1e-13)

@@ -58,7 +58,7 @@ def test_an_interrupted_set_is_not_taken_for_one(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("rga.data.demo.pedestrians.picture", stop)
+        patch.setattr("rga.data.demo.pedestrians.image", stop)
         with pytest.raises(KeyboardInterrupt):
             writers.write_market1501(tmp_path / "set", **SMALL)
     assert not (tmp_path / "set").exists()
@@ -78,7 +78,7 @@ def test_wrong_numbers(tmp_path: Path) -> None:
 
 
 def test_what_was_not_drawn_is_not_replaced(tmp_path: Path) -> None:
-    """Somebody's own files in a folder of demo data, new ones or in the place of drawn ones, however deep."""
+    """Somebody's own files in a folder of demo data, new ones or in the place of synthetic ones, however deep."""
     root, other = tmp_path / "set", SMALL | {"identities": 4}
     for name in ("notes.txt", "query/0001_c1s1_000001_00.jpg", "mine/deep/a.jpg"):
         writers.write_market1501(root, **SMALL)
@@ -90,8 +90,8 @@ def test_what_was_not_drawn_is_not_replaced(tmp_path: Path) -> None:
         assert contents(root) == before
         assert [path.name for path in tmp_path.iterdir()] == ["set"]
         shutil.rmtree(root)
-    drawn = writers.write_market1501(root, **SMALL)
-    first = next((drawn / "query").iterdir())
+    synthetic = writers.write_market1501(root, **SMALL)
+    first = next((synthetic / "query").iterdir())
     first.write_bytes(first.read_bytes() + b"!")
     with pytest.raises(DataError, match=f"have changed since: query/{first.name}"):
         writers.write_market1501(root, **other)
@@ -134,7 +134,7 @@ def test_what_a_reader_extracts_is_of_the_set(tmp_path: Path) -> None:
 
 
 def test_a_set_that_was_changed_is_not_trained_on_as_the_demo(tmp_path: Path) -> None:
-    """Its runs are named by what it is drawn from."""
+    """Its runs are named by what it is made from."""
     for change in (Path.unlink, lambda path: path.write_bytes(b"other")):
         root = writers.write_market1501(tmp_path / "set", **SMALL)
         first = sorted((root / "query").iterdir())[0]

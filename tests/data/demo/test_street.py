@@ -17,9 +17,9 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
         writers.write_cityscapes(tmp_path / str(n), train=2, val=1, size=32, seed=n // 2) for n in range(3)
     )
     assert contents(one) == contents(two)
-    pictures = [path for path in contents(one) if path.endswith(".png")]
-    assert len(pictures) == 6
-    assert all(contents(one)[path] != contents(other)[path] for path in pictures)
+    images = [path for path in contents(one) if path.endswith(".png")]
+    assert len(images) == 6
+    assert all(contents(one)[path] != contents(other)[path] for path in images)
     assert len(set(contents(one).values())) == 7  # no two images are alike, in one part or in two
 
 

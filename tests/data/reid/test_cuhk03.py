@@ -49,16 +49,16 @@ def write_raw(root: Path, cells: Cells, testsets: list[list[tuple[int, int]]]) -
     with h5py.File(root / RAW, "w", userblock_size=512) as file:
         empty = file.create_dataset("#refs#/a", data=np.zeros(2, np.uint64)).ref
         known: dict[int, Any] = {}
-        for kind, pictures in cells.items():
+        for kind, images in cells.items():
             top = file.create_dataset(kind, (1, 5), h5py.ref_dtype)
             for pair in range(1, 6):
-                people = max((identity for found, identity, _ in pictures if found == pair), default=0)
+                people = max((identity for found, identity, _ in images if found == pair), default=0)
                 grid = np.full((10, people), empty)
-                for (found, identity, place), picture in pictures.items():
+                for (found, identity, place), image in images.items():
                     if found == pair:
-                        if id(picture) not in known:
-                            known[id(picture)] = file.create_dataset(f"#refs#/p{len(known)}", data=picture.T).ref
-                        grid[place - 1, identity - 1] = known[id(picture)]
+                        if id(image) not in known:
+                            known[id(image)] = file.create_dataset(f"#refs#/p{len(known)}", data=image.T).ref
+                        grid[place - 1, identity - 1] = known[id(image)]
                 top[0, pair - 1] = file.create_dataset(f"#refs#/{kind}{pair}", data=grid, dtype=h5py.ref_dtype).ref
         top = file.create_dataset("testsets", (1, len(testsets)), h5py.ref_dtype)
         for number, pairs in enumerate(testsets):
@@ -86,12 +86,12 @@ def published() -> dict[str, NDArray[Any]]:
 def whole(tmp_path_factory: pytest.TempPathFactory, published: dict[str, NDArray[Any]]) -> Path:
     """The published lists, and a cuhk-03.mat that has an image of 4 x 2 pixels wherever they name one."""
     root = tmp_path_factory.mktemp("whole") / "cuhk03"
-    drawn = np.random.default_rng(0).integers(0, 256, (2, 97, 4, 2, 3), np.uint8)
+    synthetic = np.random.default_rng(0).integers(0, 256, (2, 97, 4, 2, 3), np.uint8)
     cells = {}
-    for kind, pictures in zip(KINDS, map(list, drawn), strict=True):
+    for kind, images in zip(KINDS, map(list, synthetic), strict=True):
         columns = (published[f"{kind}_{column}"].tolist() for column in ("pair", "identity", "place"))
         places = list(zip(*columns, strict=True))
-        cells[kind] = {place: pictures[number % 97] for number, place in enumerate(places)}
+        cells[kind] = {place: images[number % 97] for number, place in enumerate(places)}
     write_raw(root, cells, [[(1 + (n + s) % 5, 1 + (n + s) // 5) for n in range(0, 500, 5)] for s in range(20)])
     for kind in KINDS:
         part = published[f"{kind}_part"]
@@ -106,14 +106,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, published: dict[str, NDArray
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cuhk03_mat.write(tmp_path_factory.mktemp("drawn") / "cuhk03", **SMALL)
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cuhk03_mat.write(tmp_path_factory.mktemp("synthetic") / "cuhk03", **SMALL)
 
 
 @pytest.fixture
-def root(drawn: Path, tmp_path: Path) -> Path:
+def root(synthetic: Path, tmp_path: Path) -> Path:
     """A small set, nothing extracted."""
-    return Path(shutil.copytree(drawn, tmp_path / "cuhk03"))
+    return Path(shutil.copytree(synthetic, tmp_path / "cuhk03"))
 
 
 @pytest.mark.slow
@@ -149,9 +149,9 @@ def test_the_published_lists_mixed_up(whole: Path, tmp_path: Path) -> None:
 
 def test_pictures_are_where_matlab_has_them(tmp_path: Path) -> None:
     """Names, cameras and pixels of a file written by hand; the labels are the lists' and nothing else's."""
-    picture = np.random.default_rng(1).integers(0, 256, (3, 6, 5, 3), np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (3, 6, 5, 3), np.uint8)
     places = [(1, 1, 1), (1, 1, 6), (4, 12, 10)]
-    write_raw(tmp_path, {"labeled": dict(zip(places, picture, strict=True))}, [[(4, 12)]])
+    write_raw(tmp_path, {"labeled": dict(zip(places, image, strict=True))}, [[(4, 12)]])
     names = ["4_012_2_10.png", "1_001_2_06.png", "1_001_1_01.png"]  # not sorted
     write_lists(
         tmp_path / LISTS.format("labeled"), names, labels=[77, 5, 5], camId=[2, 2, 1], train_idx=[1], query_idx=[3],
@@ -161,7 +161,7 @@ def test_pictures_are_where_matlab_has_them(tmp_path: Path) -> None:
     assert relative(split.train) == [("4_012_2_10.png", 77, 2)]
     assert relative(split.query) == [("1_001_1_01.png", 5, 1)]
     assert relative(split.gallery) == [("1_001_2_06.png", 5, 2)]
-    for name, pixels in zip(sorted(names), picture, strict=True):
+    for name, pixels in zip(sorted(names), image, strict=True):
         assert (np.asarray(Image.open(tmp_path / "images_labeled" / name)) == pixels).all()
     classic = cuhk03.read(tmp_path, "labeled", "classic")
     assert relative(classic.train) == [("1_001_1_01.png", 5, 1), ("1_001_2_06.png", 5, 2)]
@@ -184,13 +184,13 @@ def test_the_order_is_that_of_the_names(root: Path) -> None:
     assert cuhk03.read(root, "labeled") == expected
 
 
-def test_demo_data(drawn: Path, tmp_path: Path) -> None:
-    assert drawn.is_dir()
+def test_demo_data(synthetic: Path, tmp_path: Path) -> None:
+    assert synthetic.is_dir()
     again = cuhk03_mat.write(tmp_path / "again", **SMALL)
     other = cuhk03_mat.write(tmp_path / "other", **SMALL, seed=1)
     for file in (RAW, *map(LISTS.format, KINDS)):
-        assert (again / file).read_bytes() == (drawn / file).read_bytes()
-    assert (other / RAW).read_bytes() != (drawn / RAW).read_bytes()
+        assert (again / file).read_bytes() == (synthetic / file).read_bytes()
+    assert (other / RAW).read_bytes() != (synthetic / RAW).read_bytes()
     assert (again / RAW).read_bytes()[:19] == b"MATLAB 7.3 MAT-file"
     assert (again / RAW).read_bytes()[512:520] == b"\x89HDF\r\n\x1a\n"
     assert loadmat(again / LISTS.format("labeled"))["filelist"].shape[1] == 1
@@ -420,7 +420,7 @@ def test_bad_lists(root: Path, spoil: Callable[[Path], Any], message: str) -> No
 
 
 def test_a_full_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the sixth image the disk is full; with more room the same command goes on."""
+    """In the sixth image the disk is full; with more room the same command resumes."""
     calls = iter(range(100))
 
     @contextmanager

@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo set, not to be changed."""
     root = tmp_path_factory.mktemp("demo") / "dukemtmc"
     return writers.write_dukemtmc(root, identities=4, test_identities=3, images=2, distractors=9)
@@ -83,11 +83,11 @@ def test_published_counts() -> None:
     assert set(seen_by) == {8}
 
 
-def test_check(drawn: Path, tmp_path: Path) -> None:
-    report = check("dukemtmc", drawn)
+def test_check(synthetic: Path, tmp_path: Path) -> None:
+    report = check("dukemtmc", synthetic)
     assert report.ok, str(report)
     assert "withdrawn" in str(report)
-    copy = shutil.copytree(drawn, tmp_path / "copy")
+    copy = shutil.copytree(synthetic, tmp_path / "copy")
     (copy / MARKER).unlink()
     query = sorted((copy / "query").iterdir())
     query[0].write_bytes(query[0].read_bytes()[:300])
@@ -101,8 +101,8 @@ def test_check(drawn: Path, tmp_path: Path) -> None:
     assert "not all is well" in text
 
 
-def test_the_demo_is_like_the_real_one(drawn: Path) -> None:
-    split = dukemtmc.read(drawn)
+def test_the_demo_is_like_the_real_one(synthetic: Path) -> None:
+    split = dukemtmc.read(synthetic)
     assert identities(split.train) == [1, 2, 3, 4]
     assert identities(split.query) == [5, 6, 7]
     assert identities(split.gallery) == list(range(5, 17))

@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo set, not to be changed."""
     return writers.write_msmt17_v2(tmp_path_factory.mktemp("demo") / "set", identities=6, test_identities=4, images=2)
 
@@ -176,10 +176,10 @@ def test_published_counts() -> None:
     assert set(seen_by) == {15}
 
 
-def test_check(drawn: Path, tmp_path: Path) -> None:
-    report = check("msmt17_v2", drawn)
+def test_check(synthetic: Path, tmp_path: Path) -> None:
+    report = check("msmt17_v2", synthetic)
     assert report.ok, str(report)
-    copy = shutil.copytree(drawn, tmp_path / "copy")
+    copy = shutil.copytree(synthetic, tmp_path / "copy")
     (copy / MARKER).unlink()
     broken = min((copy / "mask_test_v2" / "0000").iterdir())
     broken.write_bytes(broken.read_bytes()[:300])
@@ -193,14 +193,14 @@ def test_check(drawn: Path, tmp_path: Path) -> None:
     assert "the folder mask_train_v2" in str(check("msmt17_v1", copy))
 
 
-def test_the_demo_is_like_the_real_one(drawn: Path, tmp_path: Path) -> None:
-    split = msmt17.V2.read(drawn)
+def test_the_demo_is_like_the_real_one(synthetic: Path, tmp_path: Path) -> None:
+    split = msmt17.V2.read(synthetic)
     assert identities(split.train) == list(range(6))
     assert identities(split.query) == identities(split.gallery) == list(range(4))
     assert max(cameras(split.train)) > 8
-    validation = (drawn / "list_val.txt").read_text().splitlines()
+    validation = (synthetic / "list_val.txt").read_text().splitlines()
     assert [int(line.split()[1]) for line in validation] == list(range(6))
-    assert len(split.train) == len((drawn / "list_train.txt").read_text().splitlines()) + len(validation)
+    assert len(split.train) == len((synthetic / "list_train.txt").read_text().splitlines()) + len(validation)
     for query in split.query:
         assert any(s.identity == query.identity and s.camera != query.camera for s in split.gallery)
     other = writers.write_msmt17_v1(tmp_path / "set", identities=6, test_identities=4, images=2)
@@ -208,7 +208,7 @@ def test_the_demo_is_like_the_real_one(drawn: Path, tmp_path: Path) -> None:
              (split, msmt17.V1.read(other))]  # fmt: skip
     assert names[0] == names[1]
     with pytest.raises(DataError, match="data=msmt17_v2"):
-        msmt17.V1.read(drawn)
+        msmt17.V1.read(synthetic)
 
 
 def test_wrong_numbers(tmp_path: Path) -> None:

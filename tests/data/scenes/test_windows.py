@@ -30,14 +30,14 @@ def naive(image: Any, label: Any, window: Window, size: tuple[int, int] = SIZE) 
     ]
     margins = [(side, side) for side in size]
     cut = tuple(slice(first + side, first + 2 * side) for first, side in zip(start, size, strict=True))
-    picture = np.asarray(Image.fromarray(image).resize((scaled[1], scaled[0]), Image.Resampling.BILINEAR))
+    pixels = np.asarray(Image.fromarray(image).resize((scaled[1], scaled[0]), Image.Resampling.BILINEAR))
     labels = np.asarray(Image.fromarray(label).resize((scaled[1], scaled[0]), Image.Resampling.NEAREST))
     channels = [
         np.pad(channel, margins, constant_values=mean)[cut]
-        for channel, mean in zip(np.moveaxis(picture, 2, 0), (124, 116, 104), strict=True)
+        for channel, mean in zip(np.moveaxis(pixels, 2, 0), (124, 116, 104), strict=True)
     ]
-    picture, labels = np.stack(channels, 2), np.pad(labels, margins, constant_values=255)[cut]
-    return (picture[:, ::-1], labels[:, ::-1]) if window.mirrored else (picture, labels)
+    pixels, labels = np.stack(channels, 2), np.pad(labels, margins, constant_values=255)[cut]
+    return (pixels[:, ::-1], labels[:, ::-1]) if window.mirrored else (pixels, labels)
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (48, 40), (30, 200), (17, 23)])
@@ -46,11 +46,11 @@ def naive(image: Any, label: Any, window: Window, size: tuple[int, int] = SIZE) 
 def test_as_the_plain_way(shape: tuple[int, int], scale: float, down: float, right: float, mirrored: bool) -> None:
     image, label = scene(*shape)
     window = Window(scale, down, right, mirrored)
-    picture, labels = Windows(SIZE).cut(image, label, window)
+    pixels, labels = Windows(SIZE).cut(image, label, window)
     expected, expected_labels = naive(image, label, window)
-    assert picture.shape == (*SIZE, 3)
+    assert pixels.shape == (*SIZE, 3)
     # Pillow has the box in single precision and rounds between its two passes: one step of 255, now and then two.
-    assert abs(picture.astype(int) - expected).max() <= (0 if scale == 1 else 2)
+    assert abs(pixels.astype(int) - expected).max() <= (0 if scale == 1 else 2)
     # Pillow counts up in floating point where a centre lies between two pixels.
     assert (labels != expected_labels).mean() <= (0 if scale == 1 else 0.03)
     assert np.array_equal(labels == 255, expected_labels == 255)
@@ -61,19 +61,19 @@ def test_labels_stay_with_their_pixels() -> None:
     label = np.random.default_rng(0).integers(0, 10, (8, 12), np.uint8).repeat(16, 0).repeat(16, 1)
     image = np.repeat(label[:, :, None] * 25, 3, axis=2)
     for window in Windows((96, 96)).draw(12, torch.Generator().manual_seed(0)):
-        picture, labels = Windows((96, 96)).cut(image, label, window)
+        pixels, labels = Windows((96, 96)).cut(image, label, window)
         inside = labels != 255
-        assert (picture[..., 0][inside] == labels[inside] * 25).mean() > 0.6
-        shifted = np.roll(picture[..., 0], 8, axis=(0, 1))
+        assert (pixels[..., 0][inside] == labels[inside] * 25).mean() > 0.6
+        shifted = np.roll(pixels[..., 0], 8, axis=(0, 1))
         assert (shifted[inside] == labels[inside] * 25).mean() < 0.6
 
 
 def test_what_is_outside_is_ignored() -> None:
     image, label = scene(20, 20)
-    picture, labels = Windows((40, 50)).cut(image, label, Window(0.5, 0.5, 0.0, False))
+    pixels, labels = Windows((40, 50)).cut(image, label, Window(0.5, 0.5, 0.0, False))
     assert (labels != 255).sum() == 100
     assert (labels[15:25, 40:] != 255).all()  # a window far to the left has the image at its right
-    assert {tuple(colour) for colour in picture[labels == 255].tolist()} == {MEAN}
+    assert {tuple(colour) for colour in pixels[labels == 255].tolist()} == {MEAN}
     assert MEAN == (124, 116, 104)
 
 

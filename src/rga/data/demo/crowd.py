@@ -22,11 +22,11 @@ class Shot(NamedTuple):
 
 
 class Crowd:
-    """People and the cameras that see them, all drawn from one seed.
+    """People and the cameras that see them, all from one seed.
 
     Args:
         cameras: how many there are, at least six.
-        seed: of everything drawn.
+        seed: of the whole set.
     """
 
     def __init__(self, cameras: int, seed: int) -> None:
@@ -45,9 +45,9 @@ class Crowd:
             for camera in sorted(random.permutation(len(self.places))[: random.integers(3, 7)] + 1):
                 for frame in range(max(1, images + int(random.integers(-1, 2)))):
                     part = "train" if identity <= train else "query" if frame == 0 else "gallery"
-                    yield Shot(part, identity, int(camera), frame, self.picture(who, identity, int(camera), frame))
+                    yield Shot(part, identity, int(camera), frame, self.image(who, identity, int(camera), frame))
 
-    def picture(self, who: Person | None, identity: int, camera: int, frame: int) -> Image.Image:
+    def image(self, who: Person | None, identity: int, camera: int, frame: int) -> Image.Image:
         """An image of a person, or of none, in front of a camera; 128 x 64."""
         random = np.random.default_rng([self.seed, 2, identity + 1, camera, frame])
-        return pedestrians.picture(who, self.places[camera - 1], random)
+        return pedestrians.image(who, self.places[camera - 1], random)

@@ -21,7 +21,7 @@ Named = dict[str, dict[str, NDArray[np.uint8]]]  # of each kind: its images by t
 
 
 def write(root: str | Path, *, identities: int = 60, test_identities: int = 40, images: int = 4, seed: int = 0) -> Path:
-    """Draw the set: the same arguments give the same files. Nothing is done where it lies already.
+    """Write the synthetic set: the same arguments give the same files. Nothing is done where it lies already.
 
     Both kinds of images show the same people at the same moments, but for a few moments that only one of them has.
 
@@ -30,7 +30,7 @@ def write(root: str | Path, *, identities: int = 60, test_identities: int = 40, 
         identities: people to train on.
         test_identities: other people, to test on; a split of the classic protocol tests as many.
         images: images of a person in each of two cameras, on average: 2 to 4.
-        seed: of everything drawn.
+        seed: of the whole set.
 
     Raises:
         DataError: something else than demo data lies at `root`.
@@ -54,7 +54,7 @@ def _extracted(folder: Path) -> list[str]:
 
 
 def _write(folder: Path, train: int, test: int, images: int, seed: int) -> dict[str, tuple[int, int, int]]:
-    """Draw the set; gives images, identities and cameras of each split of each kind, as a check names them."""
+    """Write the set; gives images, identities and cameras of each split of each kind, as a check names them."""
     # The people, pair of cameras by pair of cameras; the place in this list is the label, from 1.
     people = [
         (pair, identity)
@@ -79,7 +79,7 @@ def _write(folder: Path, train: int, test: int, images: int, seed: int) -> dict[
 
 
 def _draw(people: list[tuple[int, int]], images: int, seed: int) -> Named:
-    """Draw everybody in both cameras of their pair, as each kind of images has them."""
+    """Make images of everybody in both cameras of their pair, as each kind of images has them."""
     sights = [pedestrians.camera(np.random.default_rng([seed, 0, number])) for number in range(2 * _PAIRS)]
     named: Named = {kind: {} for kind in KINDS}
     for label, (pair, identity) in enumerate(watched(people, "drawing", len(people)), start=1):
@@ -89,11 +89,11 @@ def _draw(people: list[tuple[int, int]], images: int, seed: int) -> Named:
             count = max(2, min(4, images + int(random.integers(-1, 2))))
             only = KINDS[label % 10 - 1] if view == 0 and label % 10 in (1, 2) else ""  # has one image more
             for moment in range(count + bool(only)):
-                name = cuhk03_raw.name(pair, identity, view * cuhk03_raw.PICTURES // 2 + moment + 1)
-                picture = np.random.default_rng([seed, 2, label, view, moment])
-                pixels = np.asarray(pedestrians.picture(who, sights[2 * (pair - 1) + view], picture))
+                name = cuhk03_raw.name(pair, identity, view * cuhk03_raw.IMAGES // 2 + moment + 1)
+                random = np.random.default_rng([seed, 2, label, view, moment])
+                pixels = np.asarray(pedestrians.image(who, sights[2 * (pair - 1) + view], random))
                 for kind in KINDS if moment < count else (only,):
-                    named[kind][name] = _cut(pixels, _MARGIN[kind], picture)
+                    named[kind][name] = _cut(pixels, _MARGIN[kind], random)
     return named
 
 
@@ -105,7 +105,7 @@ def _cut(pixels: NDArray[np.uint8], most: int, random: Random) -> NDArray[np.uin
 
 def _lists(path: Path, names: list[str], people: list[tuple[int, int]], trained: set[tuple[int, int]]) -> Lists:
     """The lists of the new protocol: of a person who is not trained on, the first image in each camera asks."""
-    half = cuhk03_raw.PICTURES // 2
+    half = cuhk03_raw.IMAGES // 2
     parsed = [cuhk03_raw.parse(name) for name in names]
     labels = {whom: label for label, whom in enumerate(people, start=1)}
     parts = ["train" if whom[:2] in trained else "query" if whom[2] % half == 1 else "gallery" for whom in parsed]

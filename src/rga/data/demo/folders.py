@@ -17,13 +17,13 @@ _QUALITY = 92  # of the JPEG files
 
 
 def write_image_folder(root: str | Path, *, train: int = 300, val: int = 150, seed: int = 0) -> Path:
-    """Draw a small set of three classes in folders, unless it is there; the images are of many sizes.
+    """Write a small synthetic set of three classes in folders, unless it is there; the images are of many sizes.
 
     Args:
         root: the folder that will hold `train` and `val`.
         train: images to train on, of all classes together.
         val: images to test on.
-        seed: of everything drawn.
+        seed: of the whole set.
 
     Raises:
         DataError: something else than demo data lies at `root`.
@@ -48,7 +48,7 @@ def write_image_folder(root: str | Path, *, train: int = 300, val: int = 150, se
 
 
 def write_mask_folder(root: str | Path, *, train: int = 24, val: int = 8, size: int = 128, seed: int = 0) -> Path:
-    """Draw a small set of images and masks, unless it is there: some of the three forms on a ground.
+    """Write a small synthetic set of images and masks, unless it is there: some of the three forms on a ground.
 
     A mask has 0 for the ground, 1, 2 and 3 for the forms and 255, which is ignored, along their edges.
 
@@ -57,7 +57,7 @@ def write_mask_folder(root: str | Path, *, train: int = 24, val: int = 8, size: 
         train: images to train on.
         val: images to test on.
         size: their height and width.
-        seed: of everything drawn.
+        seed: of the whole set.
 
     Raises:
         DataError: something else than demo data lies at `root`.

@@ -1,4 +1,4 @@
-"""Drawn pedestrians, 128 x 64: images to try the whole pipeline on where no real data set is at hand.
+"""Synthetic pedestrians, 128 x 64: images to try the whole pipeline on where no real data set is at hand.
 
 A `Person` is what stays (clothes, build, hair, bag), a `Camera` what a place does to an image (colour cast,
 background, light, sharpness); pose, direction, occlusion, position and light change from image to image. Colours
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from rga.data.demo.person import Colour, Figure, Person, Random, cloth, hsv, person, pick, sign
 
 HEIGHT, WIDTH = 128, 64
-_SCALE = 2  # drawn twice as large and shrunk: smooth edges
+_SCALE = 2  # made twice as large and shrunk: smooth edges
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def camera(random: Random) -> Camera:
     )
 
 
-def picture(who: Person | None, where: Camera, random: Random) -> Image.Image:
+def image(who: Person | None, where: Camera, random: Random) -> Image.Image:
     """One image of a person (or of none: what a detector takes for one) in front of a camera, 128 x 64 RGB."""
     canvas = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE))
     _background(canvas, where, random)

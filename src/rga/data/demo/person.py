@@ -1,4 +1,4 @@
-"""Figures of people for the demo data: who somebody is, and how that is drawn in one pose.
+"""Figures of people for the demo data: who somebody is, and how that looks in one pose.
 
 A `Person` is what stays in every image; pose and direction are `Figure`'s and change from image to image.
 """

@@ -31,7 +31,7 @@ def write_market1501(
     junk: int = 40,
     seed: int = 0,
 ) -> Path:
-    """Draw a small set in Market-1501's layout: the same arguments give the same files.
+    """Write a small synthetic set in Market-1501's layout: the same arguments give the same files.
 
     Nothing is done where the same set lies already.
 
@@ -42,7 +42,7 @@ def write_market1501(
         images: images of a person in one camera, on average; everybody is seen by three to six of six cameras.
         distractors: gallery images of nobody (identity 0).
         junk: gallery images that the protocol leaves out (identity -1).
-        seed: of everything drawn.
+        seed: of the whole set.
 
     Raises:
         DataError: something else than demo data lies at `root`.
@@ -68,7 +68,7 @@ def write_market1501(
             for frame in range(count):
                 stray = person(random) if part == "junk" else None
                 camera = frame % 6 + 1
-                save(part, who, camera, frame, crowd.picture(stray, who, camera, frame))
+                save(part, who, camera, frame, crowd.image(stray, who, camera, frame))
         return files.counts()
 
     return marker.write(root, options, draw)
@@ -83,7 +83,7 @@ def write_dukemtmc(
     distractors: int = 40,
     seed: int = 0,
 ) -> Path:
-    """Draw a small set in DukeMTMC-reID's layout; as `write_market1501`, with eight cameras.
+    """Write a small synthetic set in DukeMTMC-reID's layout; as `write_market1501`, with eight cameras.
 
     Args:
         root: the folder that will hold the three splits.
@@ -108,7 +108,7 @@ def write_dukemtmc(
         random = np.random.default_rng([seed, 3])
         for number in range(distractors):
             identity, camera = identities + test_identities + 1 + number, number % 8 + 1
-            save("gallery", identity, camera, 0, crowd.picture(person(random), identity, camera, 0))
+            save("gallery", identity, camera, 0, crowd.image(person(random), identity, camera, 0))
         return files.counts()
 
     return marker.write(root, options, draw)
@@ -117,7 +117,7 @@ def write_dukemtmc(
 def write_msmt17_v1(
     root: str | Path, *, identities: int = 60, test_identities: int = 40, images: int = 4, seed: int = 0
 ) -> Path:
-    """Draw a small set in the layout of MSMT17's version 1; as `write_market1501`, with fifteen cameras.
+    """Write a small synthetic set in the layout of MSMT17's version 1; as `write_market1501`, with fifteen cameras.
 
     The last image of every training identity is named by the validation list, all others by the training list.
 
@@ -169,7 +169,7 @@ def _write_msmt17(version: msmt17.MSMT17, root: str | Path, train: int, test: in
 def write_reid_table(
     root: str | Path, *, identities: int = 60, test_identities: int = 40, images: int = 4, seed: int = 0
 ) -> Path:
-    """Draw a small set with a table, `table.csv`, of six cameras; as `write_market1501`, without distractors and junk.
+    """Write a small synthetic set of six cameras with `table.csv`; as `write_market1501`, without distractors and junk.
 
     Args:
         root: the folder that will hold the table and the images.

@@ -1,4 +1,4 @@
-"""Drawn streets with the label id of every pixel, for trying segmentation where no real data set is at hand.
+"""Synthetic streets with the label id of every pixel, for trying segmentation where no real data set is at hand.
 
 A road runs to the horizon between pavements, lawns, houses and trees; cars, a bus, people, signs and traffic lights
 stand on it at their distances, and the bonnet of the camera's own car is what the labels ignore. Buildings, pavement
@@ -25,7 +25,7 @@ def draw(height: int, random: Random) -> tuple[Image.Image, Image.Image]:
     """A street of `height` x 2 `height`: the image, RGB, and the label ids."""
     street = _Street(height, random)
     street.draw()
-    return _photograph(street.picture, random), street.label
+    return _photograph(street.image, random), street.label
 
 
 class _Street:
@@ -33,8 +33,8 @@ class _Street:
 
     def __init__(self, height: int, random: Random) -> None:
         self.unit, self.random = height, random
-        self.picture = Image.new("RGB", (2 * height, height))
-        self.label = Image.new("L", self.picture.size)
+        self.image = Image.new("RGB", (2 * height, height))
+        self.label = Image.new("L", self.image.size)
         self.horizon = random.uniform(0.38, 0.5)
         self.vanishing = random.uniform(0.8, 1.2)
 
@@ -170,16 +170,16 @@ class _Street:
 
     def _pens(self, name: str, colour: Colour) -> list[tuple[ImageDraw.ImageDraw, Colour | int]]:
         """What draws on the image, and what on the label, each with its ink."""
-        return [(ImageDraw.Draw(self.picture), colour), (ImageDraw.Draw(self.label), _ID[name])]
+        return [(ImageDraw.Draw(self.image), colour), (ImageDraw.Draw(self.label), _ID[name])]
 
     def _disc(self, name: str, centre: Point, radius: float, colour: Colour) -> None:
         x, y = centre
         self._oval(name, (x - radius, y - radius, x + radius, y + radius), colour)
 
 
-def _photograph(picture: Image.Image, random: Random) -> Image.Image:
+def _photograph(image: Image.Image, random: Random) -> Image.Image:
     """Lens, light and sensor: blur, a gradient of light, a cast, noise."""
-    pixels = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.6)), np.float64)
-    light = np.linspace(random.uniform(0.75, 1.15), random.uniform(0.75, 1.15), picture.width)[None, :, None]
+    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(0.6)), np.float64)
+    light = np.linspace(random.uniform(0.75, 1.15), random.uniform(0.75, 1.15), image.width)[None, :, None]
     pixels = pixels * light * random.uniform(0.9, 1.1, 3) + random.normal(0, 6, pixels.shape)
     return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))

@@ -40,13 +40,13 @@ _STREET_VERSION = 1
 
 
 def write_cifar10(root: str | Path, *, train: int = 2000, test: int = 1000, seed: int = 0) -> Path:
-    """Draw a small set of ten classes (`rga.data.demo.shapes`) in CIFAR-10's layout, unless it is there.
+    """Write a small synthetic set of ten classes (`rga.data.demo.shapes`) in CIFAR-10's layout, unless it is there.
 
     Args:
         root: the folder that will hold the files.
         train: images to train on.
         test: images to test on.
-        seed: of everything drawn.
+        seed: of the whole set.
 
     Raises:
         DataError: something else than demo data lies at `root`.
@@ -60,14 +60,14 @@ def write_cifar100(root: str | Path, *, train: int = 2000, test: int = 1000, see
 
 
 def write_cityscapes(root: str | Path, *, train: int = 24, val: int = 8, size: int = 128, seed: int = 0) -> Path:
-    """Draw a small set of streets (`rga.data.demo.street`) in Cityscapes' layout, unless it is there.
+    """Write a small synthetic set of streets (`rga.data.demo.street`) in Cityscapes' layout, unless it is there.
 
     Args:
         root: the folder that will hold `leftImg8bit` and `gtFine`.
         train: images to train on.
         val: images to test on.
         size: their height; they are twice as wide.
-        seed: of everything drawn.
+        seed: of the whole set.
 
     Raises:
         DataError: something else than demo data lies at `root`.
@@ -86,7 +86,7 @@ def write_cityscapes(root: str | Path, *, train: int = 24, val: int = 8, size: i
 
 
 def _draw_streets(folder: Path, part: str, count: int, size: int, key: list[int]) -> int:
-    """Draw a split; gives the number of classes in it."""
+    """Write a split; gives the number of classes in it."""
     images, labels = (folder / kind / part / "demo" for kind in (cityscapes.IMAGES, cityscapes.LABELS))
     images.mkdir(parents=True)
     labels.mkdir(parents=True)

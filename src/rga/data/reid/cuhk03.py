@@ -68,7 +68,7 @@ def check(root: str | Path, name: str, kind: Kind, protocol: Protocol = "new", s
     problems = [*matches.problems(found), *files.damaged()]
     columns = ("images", "identities", "cameras")
     named = {*files.lists.names}
-    unnamed = [picture for picture in listing(files.images).images if picture not in named]
+    unnamed = [path for path in listing(files.images).images if path not in named]
     notes = [
         *left_out(files.images, unnamed, f"not named by {files.lists.path.name}"),
         *audit.said_of(found, files.folder),
@@ -153,7 +153,7 @@ class _Files:
             problems.append(f"delete these files, and they are extracted again from {self.raw}")
         if absent:
             with cuhk03_extract.source(self.images, self.raw, self.lists, self.kind, absent) as (file, cells):
-                problems += audit.attempt(absent, lambda name: file.picture(name, cells[name]).shape)[1]
+                problems += audit.attempt(absent, lambda name: file.image(name, cells[name]).shape)[1]
         return problems
 
 

@@ -64,7 +64,7 @@ def extract(folder: Path, raw: Path, lists: Lists, kind: str) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in watched(absent, f"extracting {folder.name}", len(absent)):
-                _save(Image.fromarray(file.picture(name, cells[name])), folder / name)
+                _save(Image.fromarray(file.image(name, cells[name])), folder / name)
                 done += 1
             for left in folder.glob(".*.writing-*"):  # by those that were killed
                 left.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def source(
     if not raw.is_file():
         raise DataError(_not_there(folder, raw, lists, kind, absent))
     with cuhk03_raw.opened(raw) as file:
-        cells = file.pictures(kind)
+        cells = file.images(kind)
         if unknown := [name for name in lists.names if name not in cells]:
             raise DataError(
                 f"{lists.path} names {len(unknown):,} images that are not among the {len(cells):,} {kind} ones of "

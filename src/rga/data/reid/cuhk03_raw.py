@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rga.errors import DataError
 
 FILE = "cuhk-03.mat"
-PICTURES = 10  # of an identity, at most: five in each of two cameras
+IMAGES = 10  # of an identity, at most: five in each of two cameras
 TESTSETS = "testsets"
 
 _HEADER = 512  # bytes in front of the HDF5 file
@@ -34,7 +34,7 @@ def name(pair: int, identity: int, place: int) -> str:
         identity: within the camera pair, from 1.
         place: among the ten images of an identity, from 1.
     """
-    return f"{pair}_{identity:03d}_{1 if place <= PICTURES // 2 else 2}_{place:02d}.png"
+    return f"{pair}_{identity:03d}_{1 if place <= IMAGES // 2 else 2}_{place:02d}.png"
 
 
 def parse(name: str) -> tuple[int, int, int]:
@@ -53,13 +53,13 @@ class RawFile:
     def __init__(self, path: Path, file: Any) -> None:
         self.path, self._file = path, file
 
-    def pictures(self, kind: str) -> dict[str, Any]:
-        """The images there are of one kind (labeled or detected): a name and, to hand to `picture`, its cell."""
+    def images(self, kind: str) -> dict[str, Any]:
+        """The images there are of one kind (labeled or detected): a name and, to hand to `image`, its cell."""
         found = {}
         with self._reading():
             for pair, camera_pair in enumerate(np.ravel(self._file[kind][()]), start=1):
                 cells = self._file[camera_pair][()]  # (10, identities)
-                if cells.ndim != 2 or len(cells) != PICTURES:
+                if cells.ndim != 2 or len(cells) != IMAGES:
                     raise ValueError(f"{kind}{{{pair}}} is a cell of {cells.shape[::-1]}, expected identities x 10")
                 for identity, row in enumerate(cells.T, start=1):
                     for place, cell in enumerate(row, start=1):
@@ -67,8 +67,8 @@ class RawFile:
                             found[name(pair, identity, place)] = cell
         return found
 
-    def picture(self, name: str, cell: Any) -> NDArray[np.uint8]:
-        """One image that `pictures` gave, (H, W, 3)."""
+    def image(self, name: str, cell: Any) -> NDArray[np.uint8]:
+        """One image that `images` gave, (H, W, 3)."""
         with self._reading(f" at {name}"):
             pixels = self._file[cell][()]  # (3, W, H)
             if pixels.dtype != np.uint8 or pixels.shape[0] != 3:
@@ -120,7 +120,7 @@ def opened(path: Path) -> Iterator[RawFile]:
 
 def write(
     path: Path,
-    pictures: Mapping[str, Mapping[str, NDArray[np.uint8]]],
+    images: Mapping[str, Mapping[str, NDArray[np.uint8]]],
     testsets: Sequence[Sequence[tuple[int, int]]],
 ) -> None:
     """Write a file in this format: the same arguments give the same bytes.
@@ -147,11 +147,11 @@ def write(
             made.attrs["MATLAB_class"] = np.bytes_("cell")
             return made.ref
 
-        for kind, named in pictures.items():
+        for kind, named in images.items():
             people: dict[int, int] = {}  # of each camera pair
             for pair, identity, _ in map(parse, named):
                 people[pair] = max(people.get(pair, 0), identity)
-            cells = {pair: np.full((people.get(pair, 0), PICTURES), nothing.ref) for pair in range(1, max(people) + 1)}
+            cells = {pair: np.full((people.get(pair, 0), IMAGES), nothing.ref) for pair in range(1, max(people) + 1)}
             for name, pixels in named.items():
                 pair, identity, place = parse(name)
                 cells[pair][identity - 1, place - 1] = array(f"#refs#/{kind}/{name}", pixels, "uint8")

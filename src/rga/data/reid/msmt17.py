@@ -39,7 +39,7 @@ _EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg 0"
 class _Line(NamedTuple):
     """A line of a list: the image below its folder, such as `0000/0000_000_01_0303morning_0008_0.jpg`."""
 
-    picture: str
+    file: str
     identity: int
     camera: int
 
@@ -83,7 +83,7 @@ class MSMT17:
         problems = []
         for part, samples in parts.items():
             times = Counter(f"{sample.path.parent.name}/{sample.path.name}" for sample in samples)
-            if twice := [picture for picture, count in times.items() if count > 1]:
+            if twice := [file for file, count in times.items() if count > 1]:
                 problems.append(f"{part}: {len(twice)} images are named more than once: {shorten(twice)}")
         folder = self.locate(root)
         named = {sample.path for samples in parts.values() for sample in samples}
@@ -115,17 +115,17 @@ class MSMT17:
         """The names that its folder may have below a root."""
         return [self.title, f"msmt17/{self.title}"]
 
-    def _samples(self, pictures: Path, *lists: Path) -> list[Sample]:
+    def _samples(self, images: Path, *lists: Path) -> list[Sample]:
         """The images that the lists name, in the order of their names."""
-        lines = sorted(line for path in lists for line in _lines(path, pictures))
-        return [Sample(pictures / line.picture, line.identity, line.camera) for line in lines]
+        lines = sorted(line for path in lists for line in _lines(path, images))
+        return [Sample(images / line.file, line.identity, line.camera) for line in lines]
 
 
 V1 = MSMT17("MSMT17_V1", "msmt17_v1", "train", "test")
 V2 = MSMT17("MSMT17_V2", "msmt17_v2", "mask_train_v2", "mask_test_v2")
 
 
-def _lines(path: Path, pictures: Path) -> list[_Line]:
+def _lines(path: Path, images: Path) -> list[_Line]:
     """What a list says; every image that it names is there."""
     lines, missing = [], []
     listings: dict[str, set[str]] = {}
@@ -137,12 +137,12 @@ def _lines(path: Path, pictures: Path) -> list[_Line]:
             raise DataError(f"{path}, line {number}: {line[:80]!r} is not like {_EXAMPLE!r}")
         person, name, camera, identity = match.groups()
         if person not in listings:
-            listings[person] = _listing(pictures / person)
+            listings[person] = _listing(images / person)
         if name not in listings[person]:
             missing.append(f"{person}/{name}")
         lines.append(_Line(f"{person}/{name}", int(identity), int(camera)))
     if missing:
-        raise DataError(f"{path} names {len(missing)} images that are not in {pictures}: {shorten(missing)}")
+        raise DataError(f"{path} names {len(missing)} images that are not in {images}: {shorten(missing)}")
     if not lines:
         raise DataError(f"{path} names no image: is the data set unpacked completely?")
     return lines

@@ -75,8 +75,8 @@ def check(root: str | Path, name: str = NAME, table: str | Path | None = None) -
     notes = left_out(folder, sorted(unlisted), f"beside listed images, in no line of {file.name}")
     notes += [*_doubtful("identities", split.names.identities), *_doubtful("cameras", split.names.cameras or [])]
     parts = {TRAIN: split.train, QUERY: split.query, GALLERY: split.gallery}
-    drawn = (recorded(file.parent) or {}).get("options", {}).get("set") == NAME and file.name in TABLES
-    return audit.people(name, Path(root), file.parent if drawn else file, split, parts, {}, notes=notes)
+    synthetic = (recorded(file.parent) or {}).get("options", {}).get("set") == NAME and file.name in TABLES
+    return audit.people(name, Path(root), file.parent if synthetic else file, split, parts, {}, notes=notes)
 
 
 def _doubtful(what: str, names: Sequence[str]) -> Iterator[str]:

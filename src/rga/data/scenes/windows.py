@@ -66,14 +66,14 @@ class Windows:
         """A window of an image (h, w, 3) and of its labels (h, w): (H, W, 3) and (H, W)."""
         y = _Span.cut(image.shape[0], self.size[0], window.scale, window.down)
         x = _Span.cut(image.shape[1], self.size[1], window.scale, window.right)
-        picture = np.tile(np.array(MEAN, np.uint8), (*self.size, 1))
+        pixels = np.tile(np.array(MEAN, np.uint8), (*self.size, 1))
         labels = np.full(self.size, IGNORED, np.uint8)
         here = slice(y.margin, y.margin + y.count), slice(x.margin, x.margin + x.count)
         box = x.source(0), y.source(0), x.source(x.count), y.source(y.count)
         resized = Image.fromarray(image).resize((x.count, y.count), Image.Resampling.BILINEAR, box)
-        picture[here] = np.asarray(resized)
+        pixels[here] = np.asarray(resized)
         labels[here] = label[np.ix_(y.nearest(), x.nearest())]
-        return (picture[:, ::-1], labels[:, ::-1]) if window.mirrored else (picture, labels)
+        return (pixels[:, ::-1], labels[:, ::-1]) if window.mirrored else (pixels, labels)
 
 
 @dataclass(frozen=True)
