@@ -44,6 +44,19 @@ def test_equals_pytorch_metric_learning(seed: int) -> None:
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
+def test_a_factor_of_the_features_is_one_of_the_loss_and_one_of_its_margin(reference: dict[str, torch.Tensor]) -> None:
+    """What gates of 1/4 behind the last stage do to the baseline (`experiments/controls.yaml`)."""
+    gated, bare = (reference["feature"].detach().clone().requires_grad_() for _ in range(2))
+    loss, quarter = (
+        BatchHardTriplet(0.3)(gated / 4, reference["label"]),
+        BatchHardTriplet(1.2)(bare, reference["label"]) / 4,
+    )
+    loss.backward()
+    quarter.backward()
+    torch.testing.assert_close(loss, quarter, rtol=0, atol=1e-12)
+    torch.testing.assert_close(gated.grad, bare.grad, rtol=0, atol=1e-12)
+
+
 def test_torchs_cross_entropy_is_the_authors_label_smoothing(reference: dict[str, torch.Tensor]) -> None:
     loss = functional.cross_entropy(reference["logits"], reference["label"], label_smoothing=0.1)
     torch.testing.assert_close(loss, reference["smoothed_ce"], rtol=0, atol=1e-10)

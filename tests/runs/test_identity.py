@@ -97,6 +97,7 @@ def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
         ("attention.block.zero_init_last", False),
         ("attention.block.squeeze", 8),
         ("task.margin", 0.3),
+        ("task.triplet_weight", 1.0),
         ("task.attention_lr", 1.0),
         ("data.images", 4),
         ("data.demo", None),
@@ -123,6 +124,7 @@ def test_where_and_how_a_run_is_done_does_not_name_it(path: str, value: Any) -> 
         ("data.size", [128, 64]),
         ("data.seed", 7),  # of its own, when the run's seed is 0
         ("task.margin", 0.5),
+        ("task.triplet_weight", 0.25),
         ("task.flip", True),
         ("recipe.epochs", 60),
         ("recipe.optimizer.lr", 4e-4),

@@ -63,9 +63,10 @@ def test_attention_may_have_a_learning_rate_of_its_own(factor: float) -> None:
     assert [rates[id(p)] for p in (*stage.parameters(), task.neck.weight)] == pytest.approx(3 * [4e-4])
 
 
-def test_losses_are_those_of_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_losses_are_those_of_the_authors(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cross entropy with label smoothing behind BN, batch-hard triplet on the feature before it."""
-    task = module().double()
+    task = module(triplet_weight=weight).double()
     feature, logits = torch.tensor(REFERENCE["feature"]), torch.tensor(REFERENCE["logits"])
     normalised = torch.zeros_like(feature)
     monkeypatch.setattr(task, "forward", lambda images: (feature, normalised))
@@ -76,7 +77,9 @@ def test_losses_are_those_of_the_authors(monkeypatch: pytest.MonkeyPatch) -> Non
     losses = task.training_step({"image": torch.zeros(len(label), 3, 8, 4), "label": label}, 0)
     assert losses["triplet"].item() == pytest.approx(float(REFERENCE["triplet"]), abs=1e-10)
     assert losses["identity"].item() == pytest.approx(float(REFERENCE["smoothed_ce"]), abs=1e-10)
-    assert losses["loss"].item() == pytest.approx(float(REFERENCE["triplet"] + REFERENCE["smoothed_ce"]), abs=1e-10)
+    assert losses["loss"].item() == pytest.approx(
+        float(weight * REFERENCE["triplet"] + REFERENCE["smoothed_ce"]), abs=1e-10
+    )
 
 
 def test_forward_pools_the_map_and_normalises_it() -> None:

@@ -84,7 +84,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "resnet_steps": {"shrink": 1},
     # tasks
     "Classification": {**_TASK, "smoothing": 0.0},
-    "ReID": {**_TASK, "smoothing": 0.1, "margin": 0.3, "feature": "after_bn", "flip": False, "rerank": False},
+    "ReID": {
+        **_TASK,
+        "smoothing": 0.1,
+        "margin": 0.3,
+        "triplet_weight": 1.0,
+        "feature": "after_bn",
+        "flip": False,
+        "rerank": False,
+    },
     "Segmentation": {
         **_TASK,
         "block": None,

@@ -31,8 +31,9 @@ _WORDS = {
     "list": "a list", "mapping": "a mapping",
 }  # fmt: skip
 _LEAST = {
-    "seed": 0, "data.seed": 0, "data.demo.seed": 0, "task.smoothing": 0, "task.margin": 0, "task.auxiliary": 0,
-    "task.attention_lr": 0, "trainer.accumulate_grad_batches": 1, "head.dropout": 0, "scale.shrink": 1,
+    "seed": 0, "data.seed": 0, "data.demo.seed": 0, "task.smoothing": 0, "task.margin": 0, "task.triplet_weight": 0,
+    "task.auxiliary": 0, "task.attention_lr": 0, "trainer.accumulate_grad_batches": 1, "head.dropout": 0,
+    "scale.shrink": 1,
     "recipe.epochs": 1, "recipe.identities": 1, "recipe.images": 1, "recipe.batch": 1, "recipe.steps": 1,
     "recipe.schedule.warmup": 0,
     "data.test_batch": 1, "data.workers": 0, "trainer.log_every_n_steps": 1, "trainer.check_val_every_n_epoch": 1,

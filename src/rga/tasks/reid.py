@@ -26,6 +26,7 @@ class ReID(Task):
     Args:
         smoothing: label smoothing of the cross entropy.
         margin: of the triplet loss.
+        triplet_weight: of the triplet loss in the sum; the cross entropy has weight 1.
         feature: "after_bn" or "before_bn": which feature carries the plain names.
         flip: test with the mean of the features of an image and of its mirror image.
         rerank: also record `rerank/rank1`, `rerank/map`, ...: the metrics of the feature with the plain names after
@@ -41,6 +42,7 @@ class ReID(Task):
         *,
         smoothing: float = 0.1,
         margin: float = 0.3,
+        triplet_weight: float = 1.0,
         feature: Literal["after_bn", "before_bn"] = "after_bn",
         flip: bool = False,
         rerank: bool = False,
@@ -54,7 +56,7 @@ class ReID(Task):
         self.neck.bias.requires_grad_(False)
         self.classifier: nn.Linear | None = None  # the data say how many identities there are
         self.smoothing = smoothing
-        self.triplet = BatchHardTriplet(margin)
+        self.triplet, self.triplet_weight = BatchHardTriplet(margin), triplet_weight
         self.after_bn, self.before_bn = RetrievalMetrics(), RetrievalMetrics()
         self.examples: list[tuple[int, list[tuple[int, bool]]]] = []  # after a test, see `RetrievalMetrics`
 
@@ -83,7 +85,7 @@ class ReID(Task):
         # The hardest images are looked for in the whole batch, so every process computes the whole batch's loss. The
         # gather adds the processes' gradients and DDP averages them, which makes the gradient that of one process.
         triplet = self.triplet(self._gather(feature), self._gather(labels))
-        return {"loss": identity + triplet, "identity": identity, "triplet": triplet}
+        return {"loss": identity + self.triplet_weight * triplet, "identity": identity, "triplet": triplet}
 
     def _gather(self, x: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
