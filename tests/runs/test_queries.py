@@ -38,6 +38,7 @@ def test_what_is_packed_comes_back() -> None:
         ({"queries": {"average_precision": "AAAA", "first_match": "AAAA"}}, "damaged"),  # three bytes
         ({"queries": pack(PRECISION, FIRST) | {"first_match": pack(PRECISION, FIRST[:2])["first_match"]}}, "as many"),
         ({"queries": {"average_precision": "", "first_match": ""}}, "as many"),
+        ({"data": {"query": {"counted": 5}}}, "it keeps 4 queries, and 5 were counted"),
     ],
 )
 def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str) -> None:

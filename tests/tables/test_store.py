@@ -410,6 +410,8 @@ def test_an_unclean_commit_is_told(
         ("overrides", [7], "is no override of a table"),
         ("device", "\x1b[2J", "characters that are not seen"),
         ("metrics", {"map": "much"}, "something else than finite numbers"),
+        ("metrics", {"map": 57.3}, "its map is 57.3: metrics are fractions"),
+        ("metrics", {"rank1": -0.5}, "its rank1 is -0.5: metrics are fractions"),
         ("config", {"attention": {"block": {"_target_": "x"}, "after": 5}}, ""),
     ],
 )

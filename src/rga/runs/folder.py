@@ -201,6 +201,9 @@ def check_result(result: Any) -> None:
             raise ValueError(f"its {where} holds something else than finite numbers")
         if where == "curve" and not _is_number(entry.get("epoch")):
             raise ValueError("its curve has no epochs")
+    for name, value in result["metrics"].items():
+        if value is not None and not name.endswith("loss") and not 0 <= value <= 1:
+            raise ValueError(f"its {name} is {value!r}: metrics are fractions, from 0 to 1")
     inputs = result.get("inputs") or {}
     if any(not isinstance(inputs.get(part) or {}, dict) for part in ("data", "weights")):
         raise ValueError("its inputs are no splits and no file of weights")

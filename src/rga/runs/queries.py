@@ -60,6 +60,9 @@ def check_queries(result: Mapping[str, Any]) -> None:
         raise ValueError(f"its queries are damaged: {error}") from error
     if len(counts) != 1 or not min(counts):
         raise ValueError("its queries are damaged: as many average precisions as first matches are wanted")
+    counted = ((result.get("data") or {}).get("query") or {}).get("counted")
+    if counted is not None and counts != {counted}:
+        raise ValueError(f"it keeps {counts.pop()} queries, and {counted} were counted")
     for metric in ("map", *_RANKS):
         values, told = per_query(result, metric), result["metrics"].get(metric)
         if values is None or not isinstance(told, int | float):

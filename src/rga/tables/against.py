@@ -1,5 +1,6 @@
 """The differences of a table's rows to one of them, as `rga.tables.paired` finds them and every format prints them."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ class Difference:
 
     Attributes:
         seeds: that both have.
-        low, high: the interval; None where one seed and no queries give none.
+        low, high: the interval; None of fewer than three seeds.
         queries: how many the interval is over besides the seeds; None where they are not kept.
     """
 
@@ -34,7 +35,8 @@ class Difference:
 class Against:
     """The differences to a row; a cell that has no seed in common with it is absent.
 
-    `better` are the cells that are better than it by more than two pooled standard deviations of the seeds.
+    `better` are the cells that are better than it by more than two pooled standard deviations of the seeds, and whose
+    interval excludes 0.
     """
 
     row: str
@@ -63,4 +65,8 @@ def expect_row(table: Table, row: str) -> None:
     """
     names = list(dict.fromkeys(each.name for each in table.rows if not each.literature))
     if row not in names:
-        raise ConfigError(f"{table.label} has no runs of a row {row!r} to compare with; it has {', '.join(names)}")
+        close = difflib.get_close_matches(row, names, 1)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigError(
+            f"{table.label} has no runs of a row {row!r} to compare with{meant}; it has {', '.join(map(repr, names))}"
+        )

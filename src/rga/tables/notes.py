@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rga.tables.against import lower_is_better
 from rga.tables.filled import Entry, FilledTable, fewer_queries, precision_of
 from rga.tables.filling import override_key
 
@@ -105,17 +106,22 @@ def _comparison(filled: FilledTable) -> list[str]:
     """What the differences to another row are, and over what their intervals go."""
     if filled.against is None:
         return []
+    row, differences = filled.against.row, filled.against.differences.values()
+    if not differences:
+        return [f"vs {row}: nothing to compare, as no other row has a run of a seed that {row} has"]
     lines = [
-        f"vs {filled.against.row}: mean difference over equal seeds, in points, [95 % interval] (seeds, or seeds x "
-        "queries, that it is over); not corrected for the number of comparisons"
+        f"vs {row}: mean difference over equal seeds, in points, [95 % interval] (seeds, or seeds x queries, that it "
+        "is over); not corrected for the number of comparisons"
     ]
+    if any(each.low is None for each in differences):
+        lines.append("fewer than three seeds in common have no interval")
+    if any(lower_is_better(metric) for column in filled.columns for metric in column.metrics.values()):
+        lines.append("of errors, a difference below 0 is the better one")
     if filled.against.better:
         lines.append(
-            f"bold (in Markdown and LaTeX): better than {filled.against.row} by more than two pooled standard "
-            "deviations of the seeds"
+            f"bold (in Markdown and LaTeX): better than {row} by more than two pooled standard deviations of the "
+            "seeds, and the interval excludes 0"
         )
-    if any(len(each.seeds) == 1 and each.queries for each in filled.against.differences.values()):
-        lines.append("(1 x queries): what another seed would give is not in the interval")
     return lines
 
 

@@ -2,9 +2,12 @@
 
 The difference of two rows is the mean over the seeds that both have. Its 95 % interval takes seeds and queries as drawn
 from more of their kind (two crossed random effects: Searle, Casella and McCulloch, "Variance Components", 1992, ch. 4),
-with Student's t of as many degrees of freedom as Satterthwaite's rule gives. Where no queries are kept the interval is
-over the seeds alone (the paired t interval), with one seed over its queries alone. A percentile bootstrap over two or
-three seeds is no choice: it covers far less than it says.
+with Student's t of as many degrees of freedom as Satterthwaite's rule gives. The variance is taken as no smaller than
+what the seeds or the queries alone give, as the estimate of a component may be negative by chance. Where no queries are
+kept the interval is the paired t interval of the seeds. Queries of one person count as independent.
+
+Fewer than three seeds have no interval: the queries of one seed do not say what another seed gives, and Student's t of
+two is 12.7 standard errors. A percentile bootstrap over so few is no choice either: it covers far less than it says.
 """
 
 import math
@@ -21,6 +24,7 @@ from rga.tables.against import Against, Difference, expect_row, lower_is_better,
 from rga.tables.filled import Cell, FilledTable
 
 COVERAGE = 0.95
+SEEDS = 3  # at least, for an interval
 
 
 def compare(filled: FilledTable, row: str) -> Against:
@@ -37,7 +41,7 @@ def compare(filled: FilledTable, row: str) -> Against:
             place = place_of(line, cell)
             if line is not base and (difference := _difference(cell, other)) is not None:
                 found[place] = difference
-                if _clearly_better(cell, other):
+                if _clearly_better(cell, other) and _excludes_zero(difference):
                     better.add(place)
     return Against(row, found, frozenset(better))
 
@@ -63,6 +67,10 @@ def _clearly_better(cell: Cell, base: Cell) -> bool:
     return gain > 2 * pooled
 
 
+def _excludes_zero(difference: Difference) -> bool:
+    return difference.low is not None and difference.high is not None and difference.low * difference.high > 0
+
+
 def _difference(cell: Cell, base: Cell) -> Difference | None:
     mine, theirs = dict(cell.values), dict(base.values)
     seeds = tuple(sorted(mine.keys() & theirs.keys()))
@@ -71,7 +79,7 @@ def _difference(cell: Cell, base: Cell) -> Difference | None:
     by_seed = np.array([mine[seed] - theirs[seed] for seed in seeds])
     by_query = _by_query(cell, base, seeds)
     value, queries = float(by_seed.mean()), None if by_query is None else by_query.shape[1]
-    half = _half_of_seeds(by_seed) if by_query is None else half_width(by_query)
+    half = half_width(by_seed[:, None] if by_query is None else by_query)
     if half is None:
         return Difference(value, seeds, None, None, None)
     return Difference(value, seeds, value - half, value + half, queries)
@@ -94,18 +102,18 @@ def _result(cell: Cell, seed: int) -> Mapping[str, Any]:
 
 
 def half_width(differences: NDArray[np.float64]) -> float | None:
-    """Half of the interval of a mean over (S, Q) seeds and queries; with one seed over the queries alone.
+    """Half of the interval of a mean over (S, Q) seeds and queries, or (S, 1) seeds; none of fewer than three seeds.
 
     Examples:
-        >>> round(half_width(np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]])), 2)
-        2.49
+        >>> round(half_width(np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])), 2)
+        2.27
     """
     seeds, queries = differences.shape
-    if queries < 2:
-        return _half_of_seeds(differences.mean(1))
+    if seeds < SEEDS:
+        return None
+    if queries == 1:
+        return _half(differences.var(ddof=1) / seeds, seeds - 1)
     by_query = differences.mean(0).var(ddof=1) * seeds  # the mean squares of the two-way layout
-    if seeds == 1:
-        return _half(by_query / queries, queries - 1)
     by_seed = differences.mean(1).var(ddof=1) * queries
     rest = differences - differences.mean(0) - differences.mean(1, keepdims=True) + differences.mean()
     residual = (rest**2).sum() / ((seeds - 1) * (queries - 1))
@@ -116,11 +124,6 @@ def half_width(differences: NDArray[np.float64]) -> float | None:
         by_seed**2 / (seeds - 1) + by_query**2 / (queries - 1) + residual**2 / ((seeds - 1) * (queries - 1))
     )
     return _half(squares / (seeds * queries), max(freedom, 1.0))
-
-
-def _half_of_seeds(differences: NDArray[np.float64]) -> float | None:
-    seeds = len(differences)
-    return None if seeds < 2 else _half(differences.var(ddof=1) / seeds, seeds - 1)
 
 
 def _half(variance: float, freedom: float) -> float:
