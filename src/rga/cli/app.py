@@ -79,6 +79,7 @@ def main() -> None:
 
 app.command(context_settings={**_PASS_ON, "help_option_names": []})(train_command.train)
 app.command()(table_commands.table)
+app.command()(table_commands.repeat)
 app.command()(table_commands.cost)
 app.command()(table_commands.figure)
 app.command()(results_commands.record)

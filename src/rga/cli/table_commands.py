@@ -1,4 +1,4 @@
-"""The paper's tables and figure, and the costs of the zoo, from the runs there are: `rga table`, `cost`, `figure`."""
+"""The paper's tables and figure, and the costs of the zoo: `rga table`, `rga repeat`, `rga cost`, `rga figure`."""
 
 import sys
 from dataclasses import replace
@@ -89,6 +89,33 @@ def _log(filled: "FilledTable", overrides: list[str]) -> None:
     own = [override for override in overrides if override.startswith("logger.wandb.")]
     given = compose(["logger=wandb", *own])["logger"]["wandb"]
     say(log_table(filled, given["project"], given["entity"], runs_folder(filled.overrides) / "tables"), err=True)
+
+
+def repeat(
+    run: Annotated[str, typer.Argument(metavar="FINGERPRINT/SEED", help="A recorded run, as RESULTS.md names it.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Where data and weights are, how to run: paths.data=... backbone.weights=... trainer=..."),
+    ] = None,
+) -> None:
+    """Make a recorded run again, in repeated/ or paths.runs=FOLDER, and compare all its metrics with the record.
+
+    The exit status is 1 where a metric differs.
+    """
+    from rga.tables.filling import is_hydra
+    from rga.tables.missing import run_jobs
+    from rga.tables.repeat import compare, repetition
+
+    asked = overrides or []
+    with plain_warnings():
+        repeated = repetition(run, [line for line in asked if not is_hydra(line)])
+        say(repeated.command, err=True)
+        hydra = [line for line in asked if is_hydra(line)]
+        _exit_with(run_jobs([(repeated.label, list(repeated.overrides))], hydra, task(list(sys.argv))))
+        lines, same = compare(repeated)
+    say("\n".join(lines))
+    if not same:
+        raise typer.Exit(1)
 
 
 def cost(

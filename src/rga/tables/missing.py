@@ -37,9 +37,20 @@ def run_missing(filled: FilledTable, hydra: Sequence[str], task: TaskFunction, c
         for line, cell, entry in filled.missing()
         for seed in entry.missing
     ]
+    return run_jobs(jobs, hydra, task, conf)
+
+
+def run_jobs(
+    jobs: Sequence[tuple[str, list[str]]], hydra: Sequence[str], task: TaskFunction, conf: Path = CONF
+) -> list[str]:
+    """Launch runs, each with a label and the overrides of `rga train`; gives a message for each that failed.
+
+    Raises:
+        ConfigError: as `run_missing`.
+    """
     if not jobs:
         return []
-    # What launchers and jobs print goes to stderr: stdout is the table's.
+    # What launchers and jobs print goes to stderr: stdout is the command's.
     with contextlib.redirect_stdout(sys.stderr):
         returns = _launch([(name, quoted(overrides)) for name, overrides in jobs], quoted(hydra), task, conf)
     failures = [(name, _failure(ret)) for (name, _), ret in zip(jobs, returns, strict=True)]

@@ -96,7 +96,7 @@ def make_plan(
     recorded: set[str] = set()
     for name in dict.fromkeys(tables):
         filled = fill(load(name, experiments), overrides, conf, counted=counted)
-        for cell, entry in _entries(filled):
+        for cell, entry in runnable_cells(filled):
             recorded |= {f"{entry.fingerprint}/{seed}" for seed in entry.recorded}
             for seed in _seeds(entry):
                 run = f"{entry.fingerprint}/{seed}"
@@ -194,7 +194,7 @@ def composed_all(plan: Plan, conf: Path = CONF) -> dict[str, Run]:
     return {planned.name: composed(planned, conf) for planned in plan.runs}
 
 
-def _entries(filled: FilledTable) -> list[tuple[str, Entry]]:
+def runnable_cells(filled: FilledTable) -> list[tuple[str, Entry]]:
     """The cells of a table that can be run, once for each row and column."""
     found: dict[str, Entry] = {}
     for line in filled.lines:
