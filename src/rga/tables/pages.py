@@ -33,7 +33,8 @@ _HEAD = f"""\
 Written by `rga report` from the runs recorded in `experiments/results/*.jsonl`; a test compares the two. Numbers are in
 percent, after the last epoch: the mean over the seeds ± the sample standard deviation (how many seeds); {NO_RUN} no run
 yet, or no number in the paper. Compare the rows of a table with each other: the paper's numbers stand beside them
-without a difference unless data set, network and budget are the paper's.
+without a difference unless data set, network and budget are the paper's. `rga repeat FINGERPRINT/SEED` makes a run
+again and compares it with its record.
 """
 _NONE = "No runs are recorded yet."
 
