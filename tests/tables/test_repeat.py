@@ -1,31 +1,18 @@
 """A recorded run is made again as it was made, and compared with its record."""
 
-import shutil
-import sys
-import warnings
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-import rga.training.launcher
 from rga.errors import ConfigError
 from rga.runs import find_results
-from rga.tables import Table, load
+from rga.tables import Table
 from rga.tables.missing import run_jobs
-from rga.tables.recording import record_table
 from rga.tables.repeat import Repetition, compare, repetition
-from tables.conftest import Recorder
+from tables.conftest import Recorder, take
 
 SMALL = ("scale=small",)
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Table:
-    folder = tmp_path / "experiments"
-    folder.mkdir()
-    shutil.copy(Path(__file__).parent / "table7.yaml", folder)
-    return load("7", folder)
 
 
 @pytest.fixture
@@ -42,9 +29,7 @@ def recorded(record: Recorder, table: Table, small_conf: Path) -> str:
     good = record(*SMALL, "attention=rga_s", "seed=3", "trainer.channels_last=true")
     good.write_result({"metrics": {"rank1": 0.5, "map": 0.25}, "finished_at": "2026-11-28T00:12:00+00:00"})
     record(*SMALL, "attention=none", rank1=0.75, map=0.25)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*commit")
-        record_table(table, SMALL, small_conf)
+    take(table, small_conf, *SMALL)
     return f"{good.fingerprint}/3"
 
 
@@ -63,11 +48,7 @@ def test_it_is_made_with_what_rounds_differently(recorded: str, table: Table, sm
 
 
 @pytest.mark.slow
-def test_made_again_it_is_compared(
-    recorded: str, table: Table, small_conf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = Path(__file__).with_name("fake_train.py")
-    monkeypatch.setattr(rga.training.launcher, "COMMAND", (sys.executable, str(fake), str(small_conf)))
+def test_made_again_it_is_compared(recorded: str, table: Table, small_conf: Path, fake_train: None) -> None:
     (other,) = [f"{name}/0" for name, results in find_results("runs").items() if results[0]["seed"] == 0]
     made = [again(name, table, small_conf) for name in (recorded, other)]
     with pytest.raises(ConfigError, match="has no result in repeated"):

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -25,27 +24,10 @@ from rga.tables.missing import run_missing
 from rga.tables.recorded import read_records, record_of, results, thinned
 from rga.tables.recording import record as record_words
 from rga.tables.recording import record_table
+from tables.conftest import take
 
 Recorder = Callable[..., Run]
 HOLDOUT = ("scale=small",)
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Table:
-    """tests/tables/table7.yaml in a folder of the test's own, where its records go."""
-    folder = tmp_path / "experiments"
-    folder.mkdir()
-    shutil.copy(Path(__file__).parent / "table7.yaml", folder)
-    return load("7", folder)
-
-
-def take(table: Table, conf: Path, *overrides: str) -> list[dict[str, Any]]:
-    """Record, and give what is in the file then."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*commit")
-        record_table(table, overrides, conf)
-    path = table.results / "table7.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def values_of(filled: FilledTable) -> dict[tuple[str, str], list[tuple[int, float, bool]]]:
@@ -305,10 +287,8 @@ def test_lines_that_do_not_fit_are_named_and_left_out(record: Recorder, table: T
 
 @pytest.mark.slow
 def test_one_more_seed_runs_only_what_is_missing(
-    record: Recorder, table: Table, small_conf: Path, monkeypatch: pytest.MonkeyPatch
+    record: Recorder, table: Table, small_conf: Path, fake_train: None
 ) -> None:
-    fake = Path(__file__).with_name("fake_train.py")
-    monkeypatch.setattr(rga.training.launcher, "COMMAND", (sys.executable, str(fake), str(small_conf)))
     for attention in ("none", "rga_s", "rga_c"):
         record(*HOLDOUT, f"attention={attention}", rank1=0.75, map=0.5)
     take(table, small_conf, *HOLDOUT)

@@ -1,10 +1,10 @@
 """Compare rows of a table over equal seeds and equal queries: `rga table N --against ROW`.
 
-The difference of two rows is the mean over the seeds that both have. Its 95 % interval takes seeds and queries as drawn
-from more of their kind (two crossed random effects: Searle, Casella and McCulloch, "Variance Components", 1992, ch. 4),
-with Student's t of as many degrees of freedom as Satterthwaite's rule gives. The variance is taken as no smaller than
-what the seeds or the queries alone give, as the estimate of a component may be negative by chance. Where no queries are
-kept the interval is the paired t interval of the seeds. Queries of one person count as independent.
+The difference of two rows is the mean over the seeds that both have. Its 95 % interval takes seeds and queries as
+samples of more of their kind (two crossed random effects: Searle, Casella and McCulloch, "Variance Components", 1992,
+ch. 4), with Student's t of as many degrees of freedom as Satterthwaite's rule gives. The variance is taken as no
+smaller than what the seeds or the queries alone give, as the estimate of a component may be negative by chance. Where
+no queries are kept the interval is the paired t interval of the seeds. Queries of one person count as independent.
 
 Fewer than three seeds have no interval: the queries of one seed do not say what another seed gives, and Student's t of
 two is 12.7 standard errors. A percentile bootstrap over so few is no choice either: it covers far less than it says.

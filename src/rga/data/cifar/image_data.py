@@ -30,7 +30,7 @@ class ImageData(DataModule):
     The margin that crops may show is black before normalisation, as with torchvision's `RandomCrop` in front of
     `Normalize`, the custom of PyTorch code for CIFAR; the Torch7 code of ResNet and DenseNet pads after normalisation,
     that is with the mean colour. The paper refers to theirs ("as in [21, 25, 51]", section 4.3); the recorded runs have
-    black. A crop is drawn evenly from all places, as in both.
+    black. A crop is sampled evenly from all places, as in both.
 
     Everything random of an epoch (order, crops, mirror images) is a function of (seed, epoch, place in the epoch),
     drawn on the CPU at its start and moved once. Process r of W has the images r, r + W, ... of each batch; of the test

@@ -31,7 +31,7 @@ class Camera:
 
 
 def camera(random: Random) -> Camera:
-    """A camera drawn at random."""
+    """A camera sampled at random."""
     red, green, blue = random.uniform(0.72, 1.25, 3).tolist()
     return Camera(
         cast=(red, green, blue),

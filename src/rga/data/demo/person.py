@@ -44,7 +44,7 @@ class Person:
 
 
 def person(random: Random) -> Person:
-    """A person drawn at random."""
+    """A person sampled at random."""
     return Person(
         skin=pick(random, _SKIN),
         hair=pick(random, _HAIR),

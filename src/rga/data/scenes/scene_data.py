@@ -41,7 +41,7 @@ class SceneData(DataModule):
         size: (H, W) of a training crop.
         batch: images of a batch, over all processes.
         steps: batches of an epoch.
-        scales: between which an image's scale is drawn, see `Windows`.
+        scales: between which an image's scale is sampled, see `Windows`.
         mirror: probability of the mirror image.
         test: the splits to test on, in this order.
         class_weights: in the training loss, in the order of the labels; None: all classes count alike.

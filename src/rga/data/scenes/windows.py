@@ -33,7 +33,7 @@ class Window(NamedTuple):
 class Windows:
     """Random scale, crop and mirror image.
 
-    The scale is drawn evenly from `scales`, as in the public code of PSPNet and in MMSegmentation (that of DeepLab
+    The scale is sampled evenly from `scales`, as in the public code of PSPNet and in MMSegmentation (that of DeepLab
     draws from steps of a quarter), the crop evenly from all places. Where the scaled image is smaller than the crop, it
     lies anywhere in it, on the mean colour of ImageNet (0 after normalisation, to rounding) with ignored labels.
 
