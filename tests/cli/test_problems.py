@@ -185,6 +185,7 @@ def test_a_damaged_checkpoint(tmp_path: Path, content: Any) -> None:
         ("data.size=[64,wide]", "data.size=[64, 'wide']: expected a list of numbers"),
         ("data.workers=many", "data.workers=many: expected a whole number"),
         ("task.margin=wide", "task.margin=wide: expected a number"),
+        ("task.triplet_weight=-1", "task.triplet_weight=-1: expected at least 0"),
         ("attention.block.reduction=big", "attention.block.reduction=big: expected a whole number"),
         ("trainer.log_every_n_steps=0", "expected at least 1"),
         ("+trainer.accumulate_grad_batches=two", "expected a whole number"),

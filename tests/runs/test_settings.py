@@ -52,6 +52,7 @@ def test_how_gates_begin_is_the_scales(scale: str, zero: bool) -> None:
     ("experiment", "data", "backbone"),
     [
         ("reid", "market1501_holdout", "mobilenetv2"),
+        ("reid_tiny", "market1501_holdout", "tiny"),
         ("cityscapes", "camvid", "mobilenetv2"),
         ("cifar_resnet", "cifar10", "resnet20"),
     ],
