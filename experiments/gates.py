@@ -30,7 +30,7 @@ def main(run: Path, folder: Path, batch: int = 128) -> None:
     begun, _ = build(config["backbone"], config["attention"], config["data"]["size"])
     paths = spread(sorted(folder.glob("*.jpg")), batch)
     loaded = torch.stack([torch.tensor(decoding.load(path, config["data"]["size"])) for path in paths])
-    images = Normalize()(loaded.permute(0, 3, 1, 2))
+    images = Normalize.of(config["data"].get("augment"))(loaded.permute(0, 3, 1, 2))
     print(f"{trained.network}, seed {result['seed']}, {len(paths)} images of {folder.name}")
     print(f"{'gate':44} {'start: mean':>12} {'sd':>6} {'end: mean':>12} {'sd':>6}")
     start, end = (gates(network, images) for network in (begun, trained.task.backbone))

@@ -68,6 +68,8 @@ class Exported(nn.Module):
         return assemble(trunk, block, after, _size(config))
 
     def normalised(self, images: Tensor) -> Tensor:
+        if not images.is_floating_point():
+            raise ValueError(f"images are floating-point numbers in 0..1, not {images.dtype}: images.float() / 255")
         return torch.addcmul(self.shift, images, self.scale)
 
 

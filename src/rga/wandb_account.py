@@ -6,8 +6,9 @@ from urllib.parse import urlparse
 
 
 def is_offline() -> bool:
-    """Whether what is logged stays on this machine: WANDB_MODE says so, or there is no account."""
-    return os.environ.get("WANDB_MODE") == "offline" or not has_account()
+    """Whether what is logged stays on this machine: WANDB_MODE says so or, without one, there is no account."""
+    mode = os.environ.get("WANDB_MODE")
+    return mode == "offline" if mode else not has_account()
 
 
 def has_account() -> bool:

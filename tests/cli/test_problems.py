@@ -2,12 +2,14 @@
 
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import wandb
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
@@ -58,6 +60,10 @@ def throw(error: BaseException) -> None:
         (MisconfigurationException("No supported gpu backend\nfound!"), ["No supported gpu backend found!"]),
         (ModuleNotFoundError("No module named 'h5py'", name="h5py"), ["h5py", "pip install"]),
         (TypeError("f() got an unexpected keyword argument 'splt'"), ["'splt'", "an option in a config"]),
+        (
+            wandb.errors.CommError("Failed to get resume status: no such host"),
+            ["wandb: Failed to get resume status", "logger.wandb.offline=true", "logger=csv"],
+        ),
     ],
 )  # fmt: skip
 def test_what_is_told(error: BaseException, said: list[str]) -> None:
@@ -184,9 +190,14 @@ def test_a_damaged_checkpoint(tmp_path: Path, content: Any) -> None:
         ("rerun=yes please", "expected true or false"),
         ("data.size=[64,wide]", "data.size=[64, 'wide']: expected a list of numbers"),
         ("data.workers=many", "data.workers=many: expected a whole number"),
+        ("data.size=[64.5,32]", "data.size=[64.5, 32]: expected whole numbers, such as data.size="),
         ("task.margin=wide", "task.margin=wide: expected a number"),
         ("task.triplet_weight=-1", "task.triplet_weight=-1: expected at least 0"),
         ("attention.block.reduction=big", "attention.block.reduction=big: expected a whole number"),
+        ("data.train_identities=abc", "data.train_identities=abc: expected a whole number, such as"),
+        ("data.train_identities=32.0", "data.train_identities=32.0: expected a whole number, such as"),
+        ("data.train_identities=0", "data.train_identities=0: expected at least 1"),
+        ("+trainer.gradient_clip_val=abc", "trainer.gradient_clip_val=abc: expected a number"),
         ("trainer.log_every_n_steps=0", "expected at least 1"),
         ("+trainer.accumulate_grad_batches=two", "expected a whole number"),
     ],
@@ -327,3 +338,11 @@ def test_a_group_without_an_answer(cache: Path) -> None:
     text = message_of(caught(compose, ["attention=null"]))
     assert text is not None
     assert "such as attention=none" in text
+
+
+def test_a_terminal_that_cannot_show_a_sign(cache: Path) -> None:
+    """An error while a table is printed would lose the exit status of all its runs."""
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "rga", "table", "which_stage"]
+    shown = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    assert "\\u2013 no run yet" in shown

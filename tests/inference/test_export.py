@@ -116,6 +116,8 @@ def test_the_same_answers_everywhere(task: str, tmp_path: Path, cache: Path) -> 
         with torch.no_grad():
             for file in files:
                 torch.testing.assert_close(file(images), expected, rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match=r"floating-point numbers in 0\.\.1, not torch\.uint8"):
+        rga.load(out)(torch.zeros(1, 3, *size, dtype=torch.uint8))
     card = (out / "README.md").read_text()
     assert "**synthetic images**" in card
     assert "Normalisation: **inside**" in card

@@ -94,3 +94,19 @@ def test_distances_are_float32_under_autocast(dtype: torch.dtype) -> None:
     assert loss.dtype == torch.float32
     assert feature.grad is not None
     torch.testing.assert_close(loss, expected, rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_tf32_does_not_touch_it() -> None:
+    """A product in TF32 keeps 10 bits: of distances between 1 and 4 of long features nothing would be right."""
+    torch.manual_seed(0)
+    label = torch.arange(16).repeat_interleave(4)
+    feature = (24 / 2048**0.5 + torch.randn(64, 2048) * 0.04).cuda()
+    exact = BatchHardTriplet()(feature.double(), label.cuda())
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        torch.testing.assert_close(BatchHardTriplet()(feature, label.cuda()).double(), exact, rtol=1e-4, atol=1e-5)
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -96,3 +96,11 @@ def test_degenerate_sets(labels: Labels, rank1: float, mean: float) -> None:
 )
 def test_sets_without_a_match_are_refused(labels: Labels) -> None:
     compare(np.zeros((len(labels[0]), len(labels[1]))), labels)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_distances_are_finite(bad: float) -> None:
+    """Some mask what is of the query's own camera with infinity, which the protocol leaves out anyway."""
+    ids, cameras = np.array([7, 8, 7, 7]), np.array([1, 1, 2, 0])
+    with pytest.raises(ValueError, match="NaN or infinite; the same identity in the same camera is left out"):
+        evaluate_distances(np.array([[0.2, 0.1, 0.3, bad]]), np.array([7]), ids, np.array([0]), cameras)

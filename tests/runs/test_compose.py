@@ -1,5 +1,6 @@
 """Composing a config without running it, and the cache of compositions."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,14 @@ def test_a_broken_file_is_named(small_conf: Path) -> None:
     (small_conf / "attention" / "rga_s.yaml").write_text("block: {a: 1")
     with pytest.raises(ConfigError, match=r"rga_s\.yaml"):
         compose(["attention=rga_s"], conf=small_conf)
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is a number: there the cache lies among the temporary files."""
+
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    assert rga.runs.compose._home() == Path(tempfile.gettempdir())

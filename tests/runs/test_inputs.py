@@ -116,6 +116,20 @@ def test_a_test_needs_no_training_split(tmp_path: Path) -> None:
         Inputs(found(tmp_path / "set"), None).check(run, to_train=False)
 
 
+def test_a_test_is_of_the_splits_that_both_have(tmp_path: Path) -> None:
+    """A run may be tested on a split that was not looked at when it was made."""
+    Inputs(Index(("train\ta\t1\t1", "val\tb\t1\t1")), None).write(tmp_path)
+    Inputs(Index(("val\tb\t1\t1", "test\tc\t1\t1")), None).check(tmp_path, to_train=False)
+    with pytest.raises(InputsError, match="1 changed: val/b"):
+        Inputs(Index(("val\tb\t2\t1", "test\tc\t1\t1")), None).check(tmp_path, to_train=False)
+
+
+def test_splits_of_an_index() -> None:
+    whole = Index(("query\ta\t1\t1", "train\tb\t2\t2", "train2\tc\t2\t2"), {"query": 5, "train": 6, "train2": 7})
+    assert whole.without("train") == Index((whole.lines[0], whole.lines[2]), {"query": 5, "train2": 7})
+    assert whole.without("train").splits["query"] == whole.splits["query"]
+
+
 def test_what_is_not_at_hand_is_not_compared(tmp_path: Path) -> None:
     run = tmp_path / "run"
     data, weights = index(write(tmp_path / "set", FILES)), ("a.pth", "sha256:0")

@@ -38,6 +38,13 @@ def test_what_is_no_path_stays() -> None:
     assert quoted(words) == words
 
 
+def test_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves the ~ of paths.runs=~/runs as it is, and a folder of that name would be made."""
+    monkeypatch.setenv("HOME", "/home/me")
+    assert quoted(["paths.runs=~/runs", "data.root=a~b"]) == ["paths.runs=/home/me/runs", "data.root='a~b'"]
+    assert compose(["paths.runs=~/runs"])["paths"]["runs"] == "/home/me/runs"
+
+
 def test_a_sweep_over_files(tmp_path: Path) -> None:
     assert quoted(["backbone.weights=é.pt,b.pt"], sweep=True) == ["backbone.weights='é.pt',b.pt"]
     (tmp_path / "a,b.pt").touch()

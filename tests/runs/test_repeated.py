@@ -8,8 +8,11 @@ import yaml
 
 from rga.errors import ConfigError
 from rga.paths import CONF
+from rga.runs.compose import compose
 from rga.runs.repeated import REPEATED, expect_set_at_source
 from rga.tables import fill, load
+from rga.tables.conditions import compared
+from rga.tables.notes import notes
 
 
 def repeated(node: object, path: str) -> dict[str, str]:
@@ -72,9 +75,38 @@ def test_a_network_is_called_what_it_is(cache: Path) -> None:
         fill(load("7"), ["backbone.trunk.depth=20"])
 
 
-def test_another_trunk_is_not_compared_with_the_paper(cache: Path) -> None:
-    def comparable(*overrides: str) -> set[bool]:
-        return {entry.comparable for entry in fill(load("1"), ["data=market1501", *overrides]).entries}
+def test_what_is_not_the_papers_is_not_compared_with_it(cache: Path) -> None:
+    def of(*overrides: str) -> str:
+        return compared(compose(["data=market1501", "attention=rga_s", *overrides]))
 
-    assert comparable() == {True}
-    assert comparable("backbone.trunk.last_stride=2") == {False}
+    papers = of()
+    for same in ("trainer.precision=bf16-mixed", "backbone.weights=/x/resnet50.pth", "data.root=/x", "seed=3"):
+        assert of(same) == papers, same
+    for other in (
+        "backbone.trunk.last_stride=2",
+        "backbone.weights=null",
+        "backbone.weights=runs/0123456789ab/0",
+        "data.train_identities=32",
+        "recipe.identities=4",
+        "recipe.augment.erase=0",
+        "task.feature=before_bn",
+        "task.flip=true",
+        "+trainer.limit_train_batches=2",
+        "trainer.sync_batchnorm=false trainer.devices=2",
+    ):
+        assert of(*other.split()) != papers, other
+
+
+def test_a_table_with_other_settings_has_no_difference_to_the_paper(cache: Path) -> None:
+    def comparable(*overrides: str) -> set[bool]:
+        return {entry.comparable for entry in fill(load("3"), ["data=market1501", *overrides]).entries}
+
+    assert comparable("trainer.precision=bf16-mixed") == {True}
+    assert comparable("task.flip=true") == {False}
+    told = notes(fill(load("3"), ["data=market1501", "task.flip=true"]))
+    assert told[0].endswith("; here with task.flip=true")
+
+
+def test_a_seed_of_the_data_alone_is_no_tables(cache: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.seed: the seeds of a table are those of its runs"):
+        fill(load("3"), ["data=market1501", "data.seed=0"])

@@ -64,6 +64,30 @@ def test_a_scale_chooses_data_and_network(experiment: str, data: str, backbone: 
     assert (other["data"]["name"], other["backbone"]["name"]) == (data, "resnet18")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([], []),
+        (["scale=small"], []),
+        (
+            ["recipe.epochs=70"],
+            ["but the learning rate never falls: the first of recipe.schedule.milestones is 80, and"],
+        ),
+        (
+            ["recipe.epochs=10"],
+            [
+                "but the warm-up of 20 epochs (recipe.schedule.warmup) is not over after 10",
+                "but the learning rate never",
+            ],
+        ),
+    ],
+)
+def test_a_schedule_that_is_longer_than_the_training_is_told(overrides: list[str], said: list[str]) -> None:
+    found = [line for line in explain(overrides) if line.startswith("but ")]
+    assert len(found) == len(said)
+    assert all(line.startswith(words) for line, words in zip(found, said, strict=True))
+
+
 def test_an_explanation_reads_like_a_sentence() -> None:
     assert explain(["experiment=reid", "scale=small", "attention=rga_sc"]) == [
         "experiment=reid scale=small, where",

@@ -234,6 +234,16 @@ def test_a_wrong_override_is_named(fill: Fill, override: str, message: str) -> N
         fill(override)
 
 
+def test_rows_may_train_on_parts_of_one_set(runs: Path, small_conf: Path, fill: Fill) -> None:
+    """They differ in how many identities they train on, and are tested on the same images."""
+    for block, count in (("none", None), ("rga_s", 32)):
+        config = compose([f"attention={block}", "seed=0"], conf=small_conf)
+        part = {**config, "data": {**config["data"], "train_identities": count}}
+        inputs = {"data": {"train": {"images": count or 99, "digest": "0"}, "query": {"images": 9, "digest": "0"}}}
+        Run(runs, config).write_result({"metrics": {"rank1": 0.7, "map": 0.5}, "inputs": inputs, "config": part})
+    assert cell(fill(), "RGA-S").ours == pytest.approx(70.0)
+
+
 def test_rows_of_different_data_are_not_compared(runs: Path, small_conf: Path, fill: Fill) -> None:
     def made(block: str, digest: str, weights: str = "0") -> None:
         inputs = {

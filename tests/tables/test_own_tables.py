@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from rga.bench.costs import network_of
+from rga.errors import ConfigError
 from rga.inspection import forward_flop
 from rga.runs import fingerprint
 from rga.runs.compose import compose
-from rga.tables import Row, Table, load
+from rga.tables import Row, Table, fill, load
 
 TABLES = [load("which_stage"), load("ratios")]
 ROWS = [(table, row) for table in TABLES for row in table.rows]
@@ -56,3 +57,24 @@ def test_the_papers_choice_is_the_run_of_table_1(table: Table, row: str, cache: 
     (own,) = [candidate for candidate in table.rows if candidate.name == row]
     first = load("1")
     assert fingerprint(config(table, own)) == fingerprint(config(first, first.rows[-1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "said"),
+    [
+        ("identities", "data.train_identities=128", "the columns of table identities differ by data.train_identities"),
+        ("controls", "data.train_identities=64", "the columns of table controls differ by data.train_identities"),
+        ("budget", "recipe.epochs=60", "the columns of table budget differ by recipe.epochs"),
+        ("budget", "data.train_identities=64", "table budget is one with data.train_identities=32"),
+    ],
+)
+def test_what_a_table_is_about_is_not_overridden(cache: Path, name: str, override: str, said: str) -> None:
+    """The names of its columns, and its title, would be wrong."""
+    with pytest.raises(ConfigError, match=said):
+        fill(load(name), [override])
+
+
+def test_columns_of_another_set_say_what_they_differ_by(cache: Path) -> None:
+    filled = fill(load("identities"), ["data=market1501"], counted="here")
+    assert [column.name for column in filled.columns][:2] == ["32 identities, market1501", "64 identities, market1501"]
+    assert len({entry.fingerprint for entry in filled.entries}) == len(filled.entries)

@@ -40,7 +40,9 @@ def again(name: str, table: Table, conf: Path, *overrides: str) -> Repetition:
 def test_it_is_made_with_what_rounds_differently(recorded: str, table: Table, small_conf: Path) -> None:
     repeated = again(recorded, table, small_conf)
     assert repeated.label == "table 7: RGA-S, market1501_holdout"
-    assert {"attention=rga_s", "scale=small", "seed=3", "trainer.channels_last=true"} <= set(repeated.overrides)
+    assert {"attention=rga_s", "scale=small", "seed=3", "rerun=true", "trainer.channels_last=true"} <= set(
+        repeated.overrides
+    )
     assert repeated.runs == Path("repeated")
     given = again(recorded, table, small_conf, "trainer.channels_last=false", "paths.runs=mine")
     assert "trainer.channels_last=true" not in given.overrides
@@ -58,6 +60,10 @@ def test_made_again_it_is_compared(recorded: str, table: Table, small_conf: Path
     lines, same = compare(made[0])
     assert same
     assert lines[-1] == "the same 2 metrics as its record, bit for bit"
+    result = Path("repeated", recorded, "result.json")
+    before = result.stat().st_mtime_ns
+    assert run_jobs(jobs[:1], [], lambda config: None, small_conf) == []
+    assert result.stat().st_mtime_ns > before, "it is made again, not found finished"
     lines, same = compare(made[1])
     assert not same
     assert "1 of 2 metrics differ from its record:" in lines
@@ -66,9 +72,8 @@ def test_made_again_it_is_compared(recorded: str, table: Table, small_conf: Path
 
 
 def test_the_recorded_run_is_no_repetition_of_itself(recorded: str, table: Table, small_conf: Path) -> None:
-    repeated = again(recorded, table, small_conf, "paths.runs=runs")
     with pytest.raises(ConfigError, match=r"runs/\w+/3 is the recorded run itself: paths.runs=FOLDER"):
-        compare(repeated)
+        again(recorded, table, small_conf, "paths.runs=runs")
 
 
 def test_what_is_not_recorded_is_told(recorded: str, table: Table, small_conf: Path) -> None:

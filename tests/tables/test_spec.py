@@ -80,7 +80,18 @@ def test_an_unknown_table_is_answered_with_those_there_are(tmp_path: Path) -> No
 
 
 def test_there_are_the_papers_tables_and_our_own() -> None:
-    own = ["budget", "cifar_short", "controls", "gate_init", "identities", "more_steps", "ratios", "regularization", "which_stage", "zoo"]
+    own = [
+        "budget",
+        "cifar_short",
+        "controls",
+        "gate_init",
+        "identities",
+        "more_steps",
+        "ratios",
+        "regularization",
+        "which_stage",
+        "zoo",
+    ]
     assert available() == [*map(str, range(1, 8)), *own]
     for name in available():
         table = load(name)

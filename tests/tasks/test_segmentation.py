@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rga.attention import RGASC, AnySize
-from rga.errors import DataError
+from rga.errors import ConfigError, DataError
 from rga.heads import Plain
 from rga.tasks import Segmentation
 
@@ -36,7 +36,7 @@ def module(class_weights: list[float] | None = None, **options: Any) -> Segmenta
     data = SimpleNamespace(size=(17, 25), num_classes=3, classes=CLASSES, colours=COLOURS, test=["val", "train"])
     data.class_weights = class_weights
     task._trainer = SimpleNamespace(  # type: ignore[assignment]
-        datamodule=data, world_size=1, num_training_batches=1, num_test_batches=[0]
+        datamodule=data, world_size=1, num_training_batches=1, num_test_batches=[0], precision="32-true"
     )
     task.setup("fit")
     return task
@@ -124,6 +124,16 @@ def test_figures_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> N
     assert [logged.get(f"iou/{CLASSES[number]}") for number in present] == pytest.approx(list(expected))
     assert ("iou/unicorn" in logged) == (2 in present)
     assert 0 <= logged["train/miou"] <= 1
+
+
+def test_what_is_not_finite_is_no_class() -> None:
+    """argmax takes a NaN for the largest: such an image would count as one of that class."""
+    task = module().eval()
+    with torch.no_grad():
+        next(task.parameters()).fill_(torch.nan)
+    task.test_step(batch(2), 0, 0)
+    with pytest.raises(ConfigError, match="the outputs of 2 images to test on are not finite: the weights are damaged"):
+        task.on_test_epoch_end()
 
 
 def test_a_part_without_a_pixel_that_counts_has_no_result() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from rga.data.scenes import cityscapes
 from rga.errors import ConfigError, DataError
-from rga.inference.evaluation import evaluate
+from rga.inference.evaluation import evaluate, text
 from rga.inference.prediction import predict
 from rga.inference.trained import load
 from training import command as cli
@@ -43,7 +43,10 @@ def test_tested_again_it_gives_the_same(finished: Path) -> None:
     (folder,) = finished.glob("*/0")
     expected = only_result(finished)["metrics"]
     assert evaluate(load(folder))["metrics"] == pytest.approx(expected, abs=1e-6)
-    assert evaluate(load(folder, ["task.mirror=true"]))["metrics"] != pytest.approx(expected, abs=1e-6)
+    mirrored = evaluate(load(folder, ["task.mirror=true"]))
+    assert mirrored["metrics"] != pytest.approx(expected, abs=1e-6)
+    assert mirrored["overrides"] == ["task.mirror=true"]
+    assert "with       task.mirror=true" in text(mirrored)
 
 
 def test_killed_and_started_again_it_ends_the_same(finished: Path) -> None:

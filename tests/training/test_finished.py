@@ -18,6 +18,7 @@ from rga.runs import Run, fingerprint
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs, InputsError
 from rga.runs.queries import per_query
+from rga.tasks import ReID
 from rga.training.checkpoints import LAST, time_limit
 from rga.training.loop import run
 from training.command import CIFAR, SCENES, SMALL, command, only_result, train, what_counts
@@ -30,6 +31,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "runs"
     train(folder)
     return folder
+
+
+def test_the_metrics_are_those_that_a_sweeper_can_ask_for(finished: Path) -> None:
+    assert {name.rpartition("/")[2] for name in only_result(finished)["metrics"]} == set(ReID.metrics)
 
 
 def test_a_run_that_was_stopped_is_resumed(finished: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run tells while it trains: the averages are right, and reading them costs the training loop nothing."""
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from rga.errors import ConfigError
-from rga.tasks import Classification
+from rga.tasks import Classification, ReID, Segmentation
 from rga.training.checkpoints import StopWhenDiverged
-from rga.training.checks import trainer_settings
+from rga.training.checks import expect_objective, trainer_settings
 from rga.training.monitor import EpochSeed, Monitor
+from rga.training.provenance import of_all
 
 STEPS, EPOCHS = 12, 2
 
@@ -210,6 +212,29 @@ def test_a_test_is_of_all_batches(limit: float | None, whole: bool) -> None:
     config = OmegaConf.create({"trainer": {"limit_test_batches": limit}})
     with nullcontext() if whole else pytest.raises(ConfigError, match="no result"):
         trainer_settings(config)
+
+
+def test_what_all_sessions_have_computed_with() -> None:
+    """A run that begins on eight GPUs and ends on a CPU is not one of a CPU."""
+    state, said = Monitor(5).state_dict(), {"precision": "32-true", "commit": None}
+    for device in ("8 x H100", "8 x H100", "1 x CPU"):
+        monitor = Monitor(5)
+        monitor.load_state_dict(state)
+        monitor.session = {"device": device, "versions": {"torch": "2.9" if device == "8 x H100" else "2.10"}, **said}
+        monitor.on_train_start(SimpleNamespace(loggers=[]), None)
+        state = monitor.state_dict()
+    assert of_all([*monitor.sessions, monitor.session]) == {
+        "device": "8 x H100; 1 x CPU", "versions": {"torch": "2.9; 2.10"}, **said
+    }  # fmt: skip
+
+
+def test_a_sweepers_metric_is_one_of_the_tasks() -> None:
+    for known in (None, "map", "pre_bn/rank1", "rerank/map"):
+        expect_objective(known, ReID.metrics)
+    expect_objective("iou/road", Segmentation.metrics)
+    expect_objective("anything", ())  # of a task of one's own
+    with pytest.raises(ConfigError, match="objective=mAP: the metrics are rank1, rank5, rank10, map"):
+        expect_objective("mAP", ReID.metrics)
 
 
 def test_error_is_the_share_of_wrong_answers() -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from rga.attention import RGASC
+from rga.errors import ConfigError
 from rga.plugin import plug
-from rga.training.speed import Switch, precision_in_force, speed_up
+from rga.training.speed import Switch, expect_precision, precision_in_force, speed_up
 from training.command import CIFAR, SCENES, SMALL
 from training.inside import make
 
@@ -73,6 +74,25 @@ def test_what_is_computed_in_is_told(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert precision_in_force(torch.device(device), precision, tf32) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "said"),
+    [
+        ("cpu", "16-mixed", r"takes a GPU: .* bf16-mixed on this CPU"),
+        ("cuda", "bf16-true", "expected 32-true, bf16-mixed, 16-mixed or 64-true"),
+        ("cpu", "16", "expected 32-true"),
+    ],
+)
+def test_precisions_that_are_not_what_they_say(device: str, precision: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        expect_precision(torch.device(device), precision)
+
+
+def test_precisions() -> None:
+    expect_precision(torch.device("cuda"), "16-mixed")
+    for precision in ("32-true", "bf16-mixed", "64-true"):
+        expect_precision(CPU, precision)
 
 
 @pytest.mark.parametrize(("switch", "gpu", "cpu"), [("auto", True, False), (True, True, True), (False, False, False)])

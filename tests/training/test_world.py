@@ -36,7 +36,7 @@ def test_what_has_started_a_process() -> None:
     assert engine(SALLOC) is engine({}) is None
     assert engine({**SRUN, "SLURM_STEP_NUM_TASKS": "1"}) is None
     assert engine({"SLURM_STEP_NUM_TASKS": "2"}) is None, "srun sets all of its variables"
-    assert [rank(each) for each in (SRUN, TORCHRUN, SALLOC, {"LOCAL_RANK": "2"})] == [3, 1, 0, 2]
+    assert [rank(each) for each in (SRUN, TORCHRUN, SALLOC, {"LOCAL_RANK": "2"}, {"LOCAL_RANK": ""})] == [3, 1, 0, 2, 0]
 
 
 def test_a_process_by_itself() -> None:

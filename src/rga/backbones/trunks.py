@@ -1,12 +1,15 @@
 """Networks without pooling and classifier: images (B, 3, H, W) -> the last feature map (B, C, h, w)."""
 
 import difflib
+import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
 import torchvision
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from rga.backbones.mobilenetv2 import torchvision_names
@@ -14,6 +17,8 @@ from rga.backbones.stages import of_timm, pretrained_config
 from rga.backbones.weights import load_weights, read_weights
 from rga.files import names_a_file
 from rga.plugin import output_shapes
+
+log = logging.getLogger("rga")
 
 # By these timm loads weights in ways of its own, files of Python objects among them.
 _WEIGHTS_OF_TIMM = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
@@ -88,13 +93,26 @@ def timm_trunk(name: str, weights: str | Path | bool | None = None, last_stride:
         return network
     tagged = name if weights is True else f"{name}.{weights}"
     try:
-        return _without_pooling(tagged, {**options, "pretrained": True})
+        made = _without_pooling(tagged, {**options, "pretrained": True})
+        _warn_of_other_normalization(tagged, pretrained_config(of_timm(made)[1]))
+        return made
     except Exception as error:  # what a failed download raises depends on the versions of timm's dependencies
         config = timm.get_pretrained_cfg(tagged)
         if config is None:
             raise
         source = config.url or f"{config.hf_hub_id} (model.safetensors) on the model hub"
         raise RuntimeError(_by_hand("the weights", source)) from error
+
+
+def _warn_of_other_normalization(name: str, config: Mapping[str, Any]) -> None:
+    ours = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    mean, std = tuple(config.get("mean") or ours[0]), tuple(config.get("std") or ours[1])
+    if (mean, std) != ours:
+        log.warning(
+            "the weights of %s were trained on images normalised by mean %s and std %s, and get images normalised by "
+            "%s and %s; for re-ID, recipe.augment.mean and recipe.augment.std change that",
+            name, mean, std, *ours,
+        )  # fmt: skip
 
 
 class Unpooled(nn.Module):

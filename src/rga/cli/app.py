@@ -1,6 +1,7 @@
 """The command `rga`. What a command needs is imported when it runs: help and tables come without torch."""
 
 import importlib
+import io
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -68,6 +69,9 @@ _BENCHES = {
 def main() -> None:
     """Run the command; an error is one message, with --debug (or RGA_DEBUG=1) a traceback."""
     sys.argv = take_debug(sys.argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a sign is no reason to end
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:

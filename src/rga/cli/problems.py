@@ -28,6 +28,10 @@ _MEMORY = (
     "about half"
 )
 _CLUSTER = "pip install 'rga[cluster]' brings what hydra/launcher=slurm and hydra/launcher=ray need"
+_WANDB = (
+    "(logger.wandb.offline=true or WANDB_MODE=offline logs on this machine, and `wandb sync` sends it later; "
+    "logger=csv does without)"
+)
 # What other packages say in words of their own, and what to do.
 _SAID = {
     "CUDA out of memory": _MEMORY,
@@ -65,6 +69,8 @@ def _known(error: BaseException) -> str | None:
         return f"{_first(text)} {_CLUSTER}"
     if package in ("rga", "hydra_plugins") or text.startswith("rga: "):
         return text.removeprefix("rga: ")
+    if package == "wandb":
+        return f"wandb: {_first(text)} {_WANDB}"
     if isinstance(error, OSError):
         return _of_the_system(error)
     if isinstance(error, MemoryError):

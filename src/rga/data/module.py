@@ -13,7 +13,7 @@ from rga.cores import cores
 from rga.data.listing import left_out
 from rga.data.marker import is_drawn
 from rga.data.sampler import expect_shares, generator
-from rga.errors import ConfigError
+from rga.errors import ConfigError, DataError
 from rga.runs.inputs import Index
 
 log = logging.getLogger("rga")
@@ -99,6 +99,15 @@ class DataModule(LightningDataModule):
         """See, before anything is read, that the processes can share a batch; ConfigError where they cannot."""
         size, what, setting = self.global_batch
         expect_shares(size, processes, what, setting, nodes=nodes)
+
+    def expect_parts(self, part: str, images: int) -> None:
+        """See that every process has an image of a split to test on; DataError where one has none."""
+        processes = self.process()[1]
+        if images < processes:
+            raise DataError(
+                f"{self.root} has {images} image{'' if images == 1 else 's'} to test on in {part}, and the run has "
+                f"{processes} processes: trainer.devices={images} or fewer"
+            )
 
     def process(self) -> tuple[int, int]:
         """The rank of this process, and how many there are."""

@@ -15,7 +15,9 @@ from rga.network import component
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs
 from rga.training.monitor import quiet
-from rga.training.speed import prepare_inference
+from rga.training.speed import expect_precision, prepare_inference
+
+_OPTIONS = ("feature", "flip", "rerank")  # of a test of re-ID, which the command line has as options
 
 
 def evaluate(trained: Trained) -> dict[str, Any]:
@@ -23,12 +25,13 @@ def evaluate(trained: Trained) -> dict[str, Any]:
 
     Returns:
         `metrics`; and what they are of: `weights`, their `epoch`, whether they are of the `authors`' code, `network`,
-        `precision`, `options` of the test (`feature`, `flip`, `rerank`), `data` (the name, and counts of each part),
-        `root` and `demo`, whether the data are synthetic.
+        `precision`, `options` of the test (`feature`, `flip`, `rerank`), the other `overrides` of its values and of the
+        data's, `data` (the name, and counts of each part), `root` and `demo`, whether the data are synthetic.
 
     Raises:
         DataError: see the reader.
-        ConfigError: data with other classes than the network's, or an option that the task does not have.
+        ConfigError: data with other classes than the network's, an option that the task does not have, or a number
+            format that the device does not have.
         InputsError: data of the run's own name that are not those it was made of.
     """
     config = trained.config
@@ -43,14 +46,18 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
     )
+    expect_precision(trainer.strategy.root_device, str(config.trainer.precision))
     if trained.recorded_root:
         write_nothing_elsewhere(config)
     prepare_inference(trained.task, trainer.strategy.root_device, config.trainer)
     data = component(config.data)
     if trained.own_data:
         data.write_demo()
-        Inputs(data.index(), None).check(trained.weights.parent, to_train=False)
+        index = data.index()
+        tested = index if "train" in getattr(data, "test", ()) else index.without("train")
+        Inputs(tested, None).check(trained.weights.parent, to_train=False)
     trainer.test(trained.task, datamodule=data, verbose=False)
+    options = tuple(f"task.{name}=" for name in _OPTIONS)
     return {
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
         "weights": str(trained.weights),
@@ -58,7 +65,8 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         "authors": trained.authors,
         "network": trained.network,
         "precision": config.trainer.precision,
-        "options": {name: config.task[name] for name in ("feature", "flip", "rerank") if config.task.get(name)},
+        "options": {name: config.task[name] for name in _OPTIONS if config.task.get(name)},
+        "overrides": [word for word in trained.asked if not word.lstrip("+").startswith(options)],
         "data": data.summary,
         "root": str(data.root),
         "demo": data.synthetic,
@@ -92,6 +100,7 @@ def text(report: dict[str, Any]) -> str:
         f"weights    {report['weights']}{origin}",
         f"network    {report['network']}, {report['precision']}",
         *([f"options    {', '.join(f'{key}={value}' for key, value in options.items())}"] if options else []),
+        *([f"with       {' '.join(report['overrides'])}"] if report["overrides"] else []),
         f"data       {name} in {report['root']}",
     ]
     for part, counts in data.items():

@@ -21,7 +21,7 @@ from rga.data.reid.image_store import threads
 from rga.errors import ConfigError, DataError
 from rga.inference.trained import Trained
 from rga.tasks import ReID
-from rga.training.speed import prepare_inference
+from rga.training.speed import expect_precision, prepare_inference
 
 log = logging.getLogger("rga")
 
@@ -53,9 +53,10 @@ class Extractor:
             "precision": config.trainer.precision,
         }
         fabric = Fabric(accelerator=config.trainer.accelerator, devices=1, precision=config.trainer.precision)
+        expect_precision(fabric.device, str(config.trainer.precision))
         prepare_inference(task, fabric.device, config.trainer)
         self.network = fabric.setup_module(task)
-        self.normalize, self.device = Normalize().to(fabric.device), fabric.device
+        self.normalize, self.device = Normalize.of(config.data.augment).to(fabric.device), fabric.device
 
     def __call__(self, paths: Sequence[Path], skip_unreadable: bool = False) -> Iterator[tuple[list[Path], Tensor]]:
         """Batch by batch, the images that could be read and their features, (B, D) float32 on the CPU.

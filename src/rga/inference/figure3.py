@@ -124,7 +124,7 @@ def figure(filled: FilledTable, out: Path, shown: Shown, folder: Path | None = N
         _queries(component(config.data)) if folder is None else [folder / name for name in find(folder)], count
     )
     pixels = np.stack([decoding.load(path, size) for path in paths])
-    images = Normalize()(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    images = Normalize.of(config.data.augment)(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     setting = f"data {entries[0].setting.data}, network {entries[0].setting.network}, {entries[0].setting.budget}"
     captions = [setting + "; synthetic images, no result" * entries[0].setting.synthetic]
     rows: list[Heat | Profile] = []

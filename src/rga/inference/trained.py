@@ -22,7 +22,7 @@ from rga.files import LAST, weights_path
 from rga.interop import load_reference_model
 from rga.network import build, component
 from rga.paths import CONF
-from rga.runs import RESULT, read_result
+from rga.runs import RESULT, determines_result, read_result
 from rga.runs.checkpoint_run import other_run
 from rga.runs.compose import compose
 from rga.runs.foreign import vetted
@@ -46,6 +46,7 @@ class Trained:
         authors: whether the file is of the authors' code.
         own_data: whether it is of a finished run, and `config` names the run's own data.
         recorded_root: whether where the data lie is what the run has recorded, and nobody's choice here.
+        asked: the overrides of a single value of the data or the task, which a test's metrics are to be read with.
     """
 
     task: Task
@@ -55,6 +56,7 @@ class Trained:
     authors: bool
     own_data: bool
     recorded_root: bool
+    asked: tuple[str, ...] = ()
 
     @property
     def network(self) -> str:
@@ -105,7 +107,10 @@ def load(what: Path, overrides: Sequence[str] = (), kind: type[Task] = Task, con
         raise ConfigError(f"{what} is of a run of {type(task).__name__}, expected one of {kind.__name__}")
     _fill(task, state, config, what, authors)
     own_data = own is not None and own == config.data.name
-    return Trained(task.eval(), config, what, epoch, authors, own_data, recorded is not None and not chosen)
+    keys = {word: word.lstrip("+").partition("=")[0] for word in overrides}
+    asked = tuple(word for word, key in keys.items() if key.startswith(("data.", "task.")) and determines_result(key))
+    recorded_root = recorded is not None and not chosen
+    return Trained(task.eval(), config, what, epoch, authors, own_data, recorded_root, asked)
 
 
 def _read(file: Path, recorded: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], int | None]:

@@ -62,7 +62,6 @@ def measure(minutes: float, out: Path, overrides: Sequence[str] = (), say: Calla
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
     facts = provenance(device, 1)
-    del facts["finished_at"]
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), stopping(lambda: f"what was measured is in {out / LINES}; the same command does the rest"):
         for left in out.glob(f"{_WORK}*"):  # by a session that was killed

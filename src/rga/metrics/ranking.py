@@ -120,8 +120,8 @@ def evaluate_distances(
         query_ids, gallery_ids, query_cams, gallery_cams: integers, (Q,) and (N,).
 
     Raises:
-        ValueError: shapes that do not fit, distances that are NaN, labels that are not integers, or no query with a
-            true match.
+        ValueError: shapes that do not fit, distances that are NaN or infinite, labels that are not integers, or no
+            query with a true match.
 
     Examples:
         >>> distances = torch.tensor([[0.2, 0.1, 0.3]])
@@ -139,8 +139,8 @@ def evaluate_distances(
 def _as_scores(distances: Tensor, labels: "_Labels") -> Tensor:
     if distances.ndim != 2 or distances.shape[1] != len(labels.kept):
         raise ValueError(f"distances must be chunks (q, {len(labels.kept)}), not {tuple(distances.shape)}")
-    if bool(distances.isnan().any()):
-        raise ValueError("distances are NaN")
+    if not bool(distances.isfinite().all()):
+        raise ValueError("distances are NaN or infinite; the same identity in the same camera is left out in any case")
     if not distances.is_floating_point():
         distances = distances.double()
     return -distances if bool(labels.kept.all()) else -distances[:, labels.kept.to(distances.device)]

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -176,8 +177,15 @@ def _cache(*folders: Path) -> Path:
     ]
     stats = [(path, path[start:], os.stat(path)) for path, start in sorted(found)]  # noqa: PTH116
     state = _state(tuple((path, name, stat.st_mtime_ns, stat.st_size) for path, name, stat in stats))
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "rga" / "configs" / state
+    return _home() / "rga" / "configs" / state
+
+
+def _home() -> Path:
+    """The user's cache folder; of a user without a home, as in some containers, one among the temporary files."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
 
 
 @lru_cache(maxsize=8)

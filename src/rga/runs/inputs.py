@@ -56,6 +56,11 @@ class Index:
             lines += [f"{split}\t{path[start:]}\t{size[path]}\t{label}" for path, label in listed]
         return cls(tuple(sorted(lines)))
 
+    def without(self, split: str) -> "Index":
+        """That of the other splits."""
+        others = {name: count for name, count in (self.images or {}).items() if name != split}
+        return Index(tuple(line for line in self.lines if not line.startswith(f"{split}\t")), others or None)
+
     @cached_property
     def splits(self) -> dict[str, dict[str, Any]]:
         """How many images each split has, and the digest of its lines."""
@@ -104,7 +109,7 @@ class Inputs:
         write_atomically(folder / INPUTS, json.dumps(self.summary(), indent=1) + "\n")
 
     def check(self, folder: Path, *, to_train: bool = True) -> None:
-        """Compare with what the run in `folder` was made of; for a test, the training split may be absent.
+        """Compare with what the run in `folder` was made of; for a test, only splits that both have.
 
         Raises:
             InputsError: what differs, and what to do; or what is kept of the run's inputs is damaged.
@@ -112,9 +117,13 @@ class Inputs:
         theirs = _read(folder)
         if theirs is None:  # the run was made before inputs were kept, or has not begun
             return
-        if not to_train and self.data and "train" not in self.data.splits:
-            theirs = {**theirs, "data": {key: value for key, value in theirs["data"].items() if key != "train"}}
-        if found := differences(theirs, {**theirs, **self.summary()}, read_index(folder), self.data):
+        mine = {**theirs, **self.summary()}
+        if not to_train:
+            theirs, mine = (
+                {**one, "data": {part: one["data"][part] for part in theirs["data"].keys() & mine["data"].keys()}}
+                for one in (theirs, mine)
+            )
+        if found := differences(theirs, mine, read_index(folder), self.data):
             raise InputsError(
                 f"the run in {folder} was made of other inputs than these: {'; '.join(found)}. "
                 "If these are another data set, other weights or another block, give them a name of their own "
@@ -237,8 +246,13 @@ def _content(path: str) -> str:
     size = os.stat(path).st_size  # noqa: PTH116 - a hundred thousand times
     if not path.lower().endswith(_UNCOMPRESSED):
         return str(size)
-    with Path(path).open("rb") as file:
-        return f"{size} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+    return f"{size} {digest_of(Path(path))}"
+
+
+def digest_of(path: Path) -> str:
+    """What is in a file: 16 hexadecimal digits of its SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _top(paths: Sequence[str]) -> str:

@@ -36,11 +36,28 @@ _LEAST = {
     "scale.shrink": 1,
     "recipe.epochs": 1, "recipe.identities": 1, "recipe.images": 1, "recipe.batch": 1, "recipe.steps": 1,
     "recipe.schedule.warmup": 0,
-    "data.test_batch": 1, "data.workers": 0, "trainer.log_every_n_steps": 1, "trainer.check_val_every_n_epoch": 1,
+    "data.test_batch": 1, "data.train_identities": 1, "data.workers": 0,
+    "trainer.log_every_n_steps": 1, "trainer.check_val_every_n_epoch": 1,
     "trainer.checkpoint_minutes": 0, "trainer.num_nodes": 1,
 }  # fmt: skip
 _MOST = {"seed": 2**32 - 1, "task.smoothing": 1, "head.dropout": 1}  # seeds are those of numpy's generators
-_PAIRS = {"data.size", "data.scales", "data.area", "data.aspect", "data.augment.size", "task.window"}  # of two numbers
+_NULL_IN_CONF: dict[tuple[str, str], list[Any]] = {  # what no file gives a kind, with values of the kinds it may have
+    ("ReIDData", "train_identities"): [64],
+    ("Segmentation", "grid"): [[48, 96], False],
+    ("lightning.pytorch.Trainer", "gradient_clip_val"): [1.0],
+    ("lightning.pytorch.Trainer", "limit_train_batches"): [0.5],
+    ("lightning.pytorch.Trainer", "limit_val_batches"): [0.5],
+}
+# of two numbers
+_PAIRS = {
+    "data.size",
+    "data.scales",
+    "data.area",
+    "data.aspect",
+    "data.augment.size",
+    "task.window",
+    "task.grid",
+}  # of two numbers
 
 Key = tuple[str, str]  # of a component its name, else where the node is; and the setting's name
 
@@ -61,7 +78,10 @@ def expect_kinds(config: Mapping[str, Any]) -> None:
         if wanted and "text" not in wanted and not _fits(kind, kinds):
             expected = " or ".join(_WORDS[name] for name in _WORDS if name in wanted)
             raise ConfigError(f"{path}={_shown(value)}: expected {expected}, such as {path}={_shown(example)}")
-        if path in _PAIRS and len(value) != 2:
+        whole = isinstance(example, list) and example and all(isinstance(number, int) for number in example)
+        if whole and kind == "numbers" and not all(isinstance(number, int) for number in value):
+            raise ConfigError(f"{path}={_shown(value)}: expected whole numbers, such as {path}={_shown(example)}")
+        if path in _PAIRS and isinstance(value, list) and len(value) != 2:
             raise ConfigError(f"{path}={_shown(value)}: expected two numbers, such as {path}={_shown(example)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{path}={_shown(value)}: expected a finite number")
@@ -118,6 +138,9 @@ def _known() -> dict[Key, tuple[frozenset[str], Any]]:
         for name, value in options.items():
             kinds.setdefault((component, name), set()).add(_kind(value))
             examples.setdefault((component, name), value)
+    for key, values in _NULL_IN_CONF.items():
+        kinds.setdefault(key, {"null"}).update(map(_kind, values))
+        examples[key] = values[0]
     for file in sorted(CONF.rglob("*.yaml")):
         group = file.relative_to(CONF).parts[0] if file.parent != CONF else ""
         if group == "hydra":
@@ -162,4 +185,4 @@ def _shown(value: Any) -> str:
         return str(value).lower().replace("none", "null")
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_shown(item)}" for key, item in value.items()) + "}"
-    return str(value)
+    return repr(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else str(value)

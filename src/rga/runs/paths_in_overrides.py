@@ -4,6 +4,7 @@ Hydra reads a value as an expression, in which `(`, `=`, `'`, `#`, `,`, `[`, `~`
 something, or nothing. A path has no such meaning: it is put into Hydra's quotes, unless it is in some already.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +35,8 @@ def _quoted(word: str, sweep: bool) -> str:
     values = value.split(",") if sweep and not Path(value).expanduser().exists() else [value]
     words = "" if key.endswith(("weights", "cache")) else "true|false|null|"  # which mean something there
     other = re.compile(rf"(?i:{words}[+-]?(?:inf|nan|[\d._]+(?:e[+-]?\d+)?))")
-    return f"{key}={','.join(_quote(value, other) for value in values)}"
+    # A shell expands ~ at the start of a word alone: not everybody who opens such a path would.
+    return f"{key}={','.join(_quote(os.path.expanduser(value), other) for value in values)}"  # noqa: PTH111 - or as it is
 
 
 def _quote(value: str, other: re.Pattern[str]) -> str:

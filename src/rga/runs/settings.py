@@ -156,9 +156,26 @@ def explain(overrides: Iterable[str], conf: Path = CONF, config_dir: str | Path 
             lines.append(f"{group} is {shown} ({by})")
     lines += [str(setting) for setting in _differing(stages)]
     head = " ".join(reversed(layers))
+    odd = _schedule(config["recipe"])
     if not lines:
-        return [f"{head}: every value is as its file in conf/ has it"]
-    return [f"{head}, where", *(f"  {line}" for line in lines), "and every other value is as its file in conf/ has it"]
+        return [f"{head}: every value is as its file in conf/ has it", *odd]
+    every = "and every other value is as its file in conf/ has it"
+    return [f"{head}, where", *(f"  {line}" for line in lines), every, *odd]
+
+
+def _schedule(recipe: Mapping[str, Any]) -> list[str]:
+    """Say where a schedule is longer than the training, as after `recipe.epochs=10` alone."""
+    epochs, schedule = recipe["epochs"], recipe.get("schedule") or {}
+    warmup, milestones = schedule.get("warmup") or 0, schedule.get("milestones") or []
+    found = []
+    if warmup >= epochs:
+        found.append(f"but the warm-up of {warmup} epochs (recipe.schedule.warmup) is not over after {epochs}")
+    if milestones and min(milestones) >= epochs:
+        found.append(
+            f"but the learning rate never falls: the first of recipe.schedule.milestones is {min(milestones)}, and "
+            f"there are {epochs} epochs"
+        )
+    return found
 
 
 def _place(group: str) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rga.runs.identity import weights_file
+from rga.runs.identity import fingerprint, is_name, starting_weights, weights_file
 
 _GATES = {True: "begin at 1/2", False: "begin at random, as the authors'"}
 _SYNTHETIC = " (synthetic)"  # in the layout of that data set
@@ -55,7 +55,14 @@ class Setting:
         weights = f"weights {self.weights}" if self.weights is not None else "from scratch"
         return ", ".join(part for part in ((epochs + steps + size).strip(), weights) if part)
 
-    def comparable(self, other: "Setting") -> bool:
-        """Whether the numbers are of the same thing; where the same network's weights were loaded from is no matter."""
-        mine, others = ({**vars(setting), "weights": setting.weights is None} for setting in (self, other))
-        return mine == others
+
+def compared(config: Mapping[str, Any]) -> str:
+    """Name what makes a number another one than the paper's: the fingerprint, but for the precision, and for where the
+    trunk's first weights come from, as long as they are nobody's run."""
+    trainer = {key: value for key, value in config["trainer"].items() if key not in ("precision", "tf32")}
+    weights = starting_weights(config)
+    run = weights_file(weights) or ""
+    begin = None if weights is None else run if is_name(run) else "published"
+    backbone = config["backbone"]
+    backbone = {**backbone, "weights": begin, "trunk": {**backbone["trunk"], "weights": begin}}
+    return fingerprint({**config, "trainer": trainer, "backbone": backbone})

@@ -3,8 +3,8 @@
 Which seeds count: those that `seed=0,1,2` asks for; when none is asked for, all that there are. Then the seeds that the
 table names for its main rows are missing until they are there; elsewhere the config's own seed is, if there are none.
 Recorded runs (`recorded`) count like those made here. A difference to the paper is computed only where data set,
-network, scale and budget are those that the table itself names: changing one of them makes other numbers, not better or
-worse ones.
+network, scale and all settings are those that the table itself names: changing one of them makes other numbers, not
+better or worse ones.
 """
 
 import re
@@ -19,7 +19,7 @@ from rga.runs import determines_result, fingerprint
 from rga.runs.compose import compose, prepare
 from rga.runs.inputs import InputsError, disagreement, unlike
 from rga.runs.repeated import expect_set_at_source
-from rga.tables.conditions import Setting
+from rga.tables.conditions import Setting, compared
 from rga.tables.filled import Cell, Entry, FilledTable, Line
 from rga.tables.recorded import Record, read_records, results
 from rga.tables.spec import Column, Row, Table
@@ -49,7 +49,7 @@ def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, coun
         ConfigError: an override that names nothing, or one of what the rows themselves vary.
     """
     request = _sort(overrides, conf, counted)
-    _refuse_rows_own(table, request)
+    _refuse_tables_own(table, request)
     if request.data is None:
         request = replace(request, data=_data_of_scale(table, request))
     columns = _columns(table, request.data)
@@ -113,11 +113,25 @@ def _seeds(line: str) -> tuple[int, ...]:
         raise ConfigError(f"{line}: expected numbers, such as seed=0,1,2 or seed=range(0,3)") from error
 
 
-def _refuse_rows_own(table: Table, request: _Request) -> None:
-    varied = {override_key(override) for row in table.rows for override in row.overrides or ()}
+def _refuse_tables_own(table: Table, request: _Request) -> None:
+    """Refuse overrides of what the table is about: its names of rows and columns, or its title, would be wrong."""
+
+    def keys(overrides: Iterable[str]) -> set[str]:
+        return {override_key(override) for override in overrides}
+
+    rows = keys(override for row in table.rows for override in row.overrides or ())
+    columns = keys(override for column in table.columns for override in column.overrides)
+    whole = {
+        key for key in keys(table.overrides) if "." in key
+    }  # a group, such as the scale, has a name in the heading
     for override in request.config:
-        if override_key(override) in varied:
-            raise ConfigError(f"{override}: the rows of {table.label} differ by {override_key(override)}")
+        key = override_key(override)
+        if key in rows | columns:
+            what = "rows" if key in rows else "columns"
+            raise ConfigError(f"{override}: the {what} of {table.label} differ by {key}")
+        if key in whole:
+            own = next(found for found in table.overrides if override_key(found) == key)
+            raise ConfigError(f"{override}: {table.label} is one with {own}; for another one, copy its file")
 
 
 def _data_of_scale(table: Table, request: _Request) -> str | None:
@@ -137,9 +151,15 @@ def _columns(table: Table, data: str | None) -> tuple[Column, ...]:
     columns = tuple(column if column.data == data else replace(column, data=None) for column in table.columns)
     if any(column.data for column in columns):
         return columns
-    model = next((column for column in table.columns if column.data), table.columns[0])
+    models: dict[tuple[str, ...], Column] = {}  # what the columns differ by, besides their data
+    for column in [column for column in table.columns if column.data] or table.columns[:1]:
+        models.setdefault(column.overrides, column)
     papers = [column for column in columns if column.of_the_paper]  # a column of our own has nothing without its data
-    return (*papers, Column(data, data, model.metrics, model.overrides, of_the_paper=False))
+    new = [
+        replace(model, name=f"{model.name}, {data}" if own else data, data=data, of_the_paper=False)
+        for own, model in models.items()
+    ]
+    return (*papers, *new)
 
 
 def _cells(table: Table, row: Row, columns: Sequence[Column], request: _Request) -> list[Cell]:
@@ -175,27 +195,27 @@ def _inputs_of(result: Mapping[str, Any], setting: Setting) -> Iterator[tuple[st
     """A result's data, and its file of weights, each by name; a set may be there without its training split."""
     inputs = result.get("inputs") or {}
     if inputs.get("data"):
-        yield f"data {setting.data} {setting.size}", {"inputs": {"data": inputs["data"]}}
+        part = ((result.get("config") or {}).get("data") or {}).get("train_identities")
+        yield f"data {setting.data} {setting.size} {part}", {"inputs": {"data": inputs["data"]}}
     if inputs.get("weights"):
         yield f"weights {inputs['weights'].get('file')}", {"inputs": {"weights": inputs["weights"]}}
-
-
-def _trunk(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the network is made of, whatever it is called."""
-    return {key: value for key, value in config["backbone"]["trunk"].items() if key != "weights"}
 
 
 def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry | None:
     own = table.runnable(row, column)
     if own is None:
         return None
+    if any(override_key(override) == "data.seed" for override in (*own, *request.config)):
+        raise ConfigError(
+            "data.seed: the seeds of a table are those of its runs, of their data and of all else; rga train -m "
+            "seed=0,1,2 data.seed=0 makes runs that differ in the rest alone"
+        )
     try:
         config = compose((*own, *request.config), conf=request.conf)
         setting = Setting.of(config)
         comparable = column.of_the_paper and setting.scale == "paper"
         if comparable and request.config:
-            papers = compose(own, conf=request.conf)
-            comparable = setting.comparable(Setting.of(papers)) and _trunk(config) == _trunk(papers)
+            comparable = compared(config) == compared(compose(own, conf=request.conf))
     except ConfigError as error:
         raise ConfigError(f"{table.label}, {row.name}, {column.name}: {error}") from error
     name = fingerprint(config)

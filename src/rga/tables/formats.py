@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rga.printing import spreadsheet
@@ -31,7 +31,7 @@ def as_csv(filled: FilledTable) -> str:
         "delta",
         *(_AGAINST if filled.against else ()),
     )
-    writer = csv.DictWriter(out, [*names, *Setting.__annotations__], lineterminator="\n")
+    writer = csv.DictWriter(out, [*names, *Setting.__annotations__, "overrides"], lineterminator="\n")
     writer.writeheader()
     for line in filled.lines:
         for cell in line.cells:
@@ -45,7 +45,7 @@ def as_csv(filled: FilledTable) -> str:
             rounded = {name: _round(number) for name, number in numbers.items()}
             counts = {"n": cell.n, "recorded": cell.recorded}
             against = {name: x for name, x in _against(filled, line, cell).items() if name in _AGAINST}
-            row = {**place, **rounded, **counts, **against, **setting}
+            row = {**place, **rounded, **counts, **against, **setting, "overrides": " ".join(filled.overrides)}
             writer.writerow({key: spreadsheet(x) if isinstance(x, str) else x for key, x in row.items()})
     return out.getvalue()
 
@@ -59,7 +59,7 @@ def as_json(filled: FilledTable) -> str:
             "group": line.row.group,
             "literature": line.row.literature,
             **({"about": dict(zip(filled.table.about, line.row.about, strict=True))} if filled.table.about else {}),
-            "cells": [{**_cell(cell), **_nested(filled, line, cell)} for cell in line.cells],
+            "cells": [{**_cell(cell, filled.overrides), **_nested(filled, line, cell)} for cell in line.cells],
         }
         for line in filled.lines
     ]
@@ -84,7 +84,7 @@ def _nested(filled: FilledTable, line: Line, cell: Cell) -> dict[str, Any]:
     return {"against": {"row": found.pop("against"), **found}} if found else {}
 
 
-def _cell(cell: Cell) -> Mapping[str, Any]:
+def _cell(cell: Cell, overrides: Sequence[str]) -> Mapping[str, Any]:
     queries = {result["seed"]: fewer_queries(result) for result in cell.entry.results} if cell.entry else {}
     return {
         "column": cell.column.name,
@@ -101,6 +101,7 @@ def _cell(cell: Cell) -> Mapping[str, Any]:
                 "value": _round(value),
                 "recorded": seed in cell.entry.recorded,
                 **vars(cell.entry.setting),
+                "overrides": list(overrides),  # the table's own, as `with:` has them
                 **({"queries_counted": queries[seed]} if queries[seed] else {}),  # [counted, all]
             }
             for seed, value in cell.values

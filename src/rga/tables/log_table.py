@@ -1,5 +1,6 @@
 """A filled table as a table of wandb: logged as it is, without any training."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def log_table(filled: FilledTable, project: str, entity: str | None, folder: Pat
 
     name = run_of_table(filled)
     folder.mkdir(parents=True, exist_ok=True)
-    mode: Any = "offline" if is_offline() else "online"
+    mode: Any = "offline" if is_offline() else os.environ.get("WANDB_MODE") or "online"
     run = wandb.init(
         project=project, entity=entity, dir=folder, id=name, name=title_of(filled),
         job_type="table", tags=[filled.table.label, name], resume="allow", mode=mode,
@@ -32,6 +33,8 @@ def log_table(filled: FilledTable, project: str, entity: str | None, folder: Pat
     with run:
         run.log({table_key(filled): wandb.Table(columns=list(COLUMNS), data=rows_of(filled))})
         sent = Path(run.dir).parent
+    if mode == "disabled":
+        return "not logged, as WANDB_MODE=disabled says"
     return (
         f"logged in {run.url}"
         if mode == "online"

@@ -77,12 +77,14 @@ def source(filled: FilledTable) -> str:
 
 def notes(filled: FilledTable) -> list[str]:
     """What is told above the table."""
-    lines = [f"protocol: {filled.table.protocol}"] if filled.table.protocol else []
+    other = [override for override in filled.overrides if override.startswith(("task.", "data.test"))]
+    but = f"; here with {' '.join(other)}" if other else ""
+    lines = [f"protocol: {filled.table.protocol}{but}"] if filled.table.protocol else []
     lines += [*sources(filled), *_gates(filled), *_precisions(filled)]
     if filled.overrides:
         lines.append(f"with: {' '.join(filled.overrides)}")
     if any(cell.ours is not None and cell.paper is not None and cell.delta is None for cell in filled.cells):
-        lines.append("no difference to the paper where data set, network, scale or budget are not the paper's")
+        lines.append("no difference to the paper where data set, network, scale or settings are not the paper's")
     lines += [f"{line.row.name}: {line.row.note}" for line in filled.lines if line.row.note]
     return lines
 

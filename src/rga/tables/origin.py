@@ -60,8 +60,8 @@ def short_commit(commit: str | None) -> str:
     """Ten digits of a commit, and whether there were changes."""
     if commit is None:
         return "unknown"
-    name, dirty, _ = commit.partition("-dirty")
-    return name[:10] + (" with changes" if dirty else "")
+    names = (each.partition("-dirty")[:2] for each in commit.split("; "))  # of the sessions of a run that was resumed
+    return "; ".join(name[:10] + (" with changes" if dirty else "") for name, dirty in names)
 
 
 def _time(results: Sequence[Mapping[str, Any]]) -> str:

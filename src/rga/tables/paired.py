@@ -41,7 +41,7 @@ def compare(filled: FilledTable, row: str) -> Against:
             place = place_of(line, cell)
             if line is not base and (difference := _difference(cell, other)) is not None:
                 found[place] = difference
-                if _clearly_better(cell, other) and _excludes_zero(difference):
+                if _clearly_better(cell, other) and _excludes_zero(difference, cell):
                     better.add(place)
     return Against(row, found, frozenset(better))
 
@@ -67,8 +67,11 @@ def _clearly_better(cell: Cell, base: Cell) -> bool:
     return gain > 2 * pooled
 
 
-def _excludes_zero(difference: Difference) -> bool:
-    return difference.low is not None and difference.high is not None and difference.low * difference.high > 0
+def _excludes_zero(difference: Difference, cell: Cell) -> bool:
+    """Whether the interval lies on the better side; seeds that only one of the rows has are not in it."""
+    if difference.low is None or difference.high is None:
+        return False
+    return difference.high < 0 if lower_is_better(cell.column.metrics[cell.metric]) else difference.low > 0
 
 
 def _difference(cell: Cell, base: Cell) -> Difference | None:

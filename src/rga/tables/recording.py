@@ -122,7 +122,7 @@ def record_table(table: Table, overrides: Sequence[str] = (), conf: Path = CONF,
             changed.append(this)
         kept[this.run] = this
     for this in (*new, *changed):
-        if (commit := this.result["commit"]) is None or commit.endswith("-dirty"):
+        if (commit := this.result["commit"]) is None or "-dirty" in commit:
             reason = "its commit is not known" if commit is None else "it was made with changes that were not committed"
             warnings.warn(f"run {this.name} is recorded, but {reason}", stacklevel=2)
     path = write_records(table.name, _sorted(kept.values(), reduced, filled), table.results)

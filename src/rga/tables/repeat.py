@@ -19,7 +19,8 @@ from rga.tables.spec import load
 
 FOLDER = "repeated"  # of the runs, where `paths.runs` is not given: those in runs/ may be the recorded ones themselves
 ROUNDING = ("channels_last", "compile")  # of the trainer: they name no run, and round differently
-SAME = ("device", "precision", "versions")  # of a result: where these are equal, the metrics are wanted bit for bit
+# Of a result: where these are equal, the metrics are wanted bit for bit.
+SAME = ("device", "precision", "versions", "commit")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Repetition:
     def command(self) -> str:
         return shlex.join(["rga", "train", *self.overrides])
 
+    def result(self) -> dict[str, Any] | None:
+        """What was made; None where it is not finished."""
+        name, seed = self.record.run
+        return next((result for result in results_of(self.runs, name) if result["seed"] == seed), None)
+
 
 def repetition(
     name: str, overrides: Sequence[str] = (), conf: Path = CONF, experiments: Path = EXPERIMENTS
@@ -46,7 +52,8 @@ def repetition(
         overrides: where the data, the weights and the runs are on this machine, and how it is to run.
 
     Raises:
-        ConfigError: no such run is recorded, its row has another config by now, or the overrides give it one.
+        ConfigError: no such run is recorded, its row has another config by now, or the overrides give it one, or the
+            folder of the recorded run itself.
     """
     record = _record(name, read_records(experiments / "results"))
     seed = record.result["seed"]
@@ -68,24 +75,25 @@ def repetition(
         for option in ROUNDING
         if option in trainer and f"trainer.{option}" not in given
     ]
-    return Repetition(record, label, (*entry.overrides, *rounding, f"seed={seed}"), runs_folder(own))
+    again = [] if "rerun" in given else ["rerun=true"]  # what an earlier call made says nothing of today's code
+    repeated = Repetition(record, label, (*entry.overrides, *rounding, *again, f"seed={seed}"), runs_folder(own))
+    if (made := repeated.result()) and made.get("finished_at") == record.result["finished_at"] is not None:
+        raise ConfigError(
+            f"{repeated.runs / record.name} is the recorded run itself: paths.runs=FOLDER names another folder"
+        )
+    return repeated
 
 
 def compare(repeated: Repetition) -> tuple[list[str], bool]:
     """Compare the run that was made with its record: what to say, and whether all metrics are the same, bit for bit.
 
     Raises:
-        ConfigError: it is not finished, was made of other data or weights, or is the recorded run itself.
+        ConfigError: it is not finished, or was made of other data or weights.
     """
     record = repeated.record
-    made = [result for result in results_of(repeated.runs, record.run[0]) if result["seed"] == record.run[1]]
-    if not made:
+    result = repeated.result()
+    if result is None:
         raise ConfigError(f"run {record.name} has no result in {repeated.runs}")
-    (result,) = made
-    if result.get("finished_at") == record.result["finished_at"] is not None:
-        raise ConfigError(
-            f"{repeated.runs / record.name} is the recorded run itself: paths.runs=FOLDER names another folder"
-        )
     if found := unlike(record.result, result):
         raise ConfigError(f"run {record.name} was made of other inputs than its record: {'; '.join(found)}")
     theirs, mine = record.result["metrics"], result["metrics"]
@@ -103,7 +111,10 @@ def compare(repeated: Repetition) -> tuple[list[str], bool]:
         if record.result.get(key) != result.get(key)
     ]
     if unequal:
-        lines += ["other processors and versions round differently, and trainings drift apart by as much as seeds do:"]
+        lines.append(
+            "another processor or version rounds differently, so that trainings drift apart by as much as seeds do; "
+            "another commit may compute something else:"
+        )
         lines += [f"  {line}" for line in unequal]
     return lines, False
 

@@ -26,6 +26,8 @@ class Classification(Task):
         parts: the arguments of every `Task`.
     """
 
+    metrics = ("error", "top5_error")
+
     def __init__(self, *, smoothing: float = 0.0, **parts: Any) -> None:
         super().__init__(**parts)
         self.smoothing = smoothing
@@ -82,12 +84,14 @@ class Classification(Task):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         logits = self._count(batch)
+        self.watch(logits)
         self.confusion.update(logits.argmax(1), batch["label"])
 
     def on_validation_epoch_end(self) -> None:
         self._report("val/")
 
     def on_test_epoch_end(self) -> None:
+        self.expect_finite()
         self._report("")
         self.answers = self.confusion.compute().cpu()
         self.confusion.reset()

@@ -37,6 +37,8 @@ class ReID(Task):
         ValueError: an unknown feature.
     """
 
+    metrics = ("rank1", "rank5", "rank10", "map", "map_trapezoid", "minp")
+
     def __init__(
         self,
         *,

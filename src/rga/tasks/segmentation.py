@@ -43,6 +43,8 @@ class Segmentation(Task):
     colours: Tensor
     class_weights: Tensor | None
 
+    metrics = ("miou",)
+
     def __init__(
         self,
         *,
@@ -141,16 +143,18 @@ class Segmentation(Task):
         return total / count.clamp(min=torch.finfo(count.dtype).tiny)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self._classes(batch, 0)
+        self._classes(self(batch["image"]), batch, 0)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        classes = self._classes(batch, dataloader_idx)
+        probabilities = self(batch["image"])
+        self.watch(probabilities)
+        classes = self._classes(probabilities, batch, dataloader_idx)
         if dataloader_idx == 0 and batch_idx in equally_distant(int(self.trainer.num_test_batches[0])):
             self.examples[batch["name"][0]] = classes[0].to(torch.uint8).cpu()
 
-    def _classes(self, batch: dict[str, Any], part: int) -> Tensor:
+    def _classes(self, probabilities: Tensor, batch: dict[str, Any], part: int) -> Tensor:
         """(B, H, W), counted in the matrix of a part."""
-        classes: Tensor = self(batch["image"]).argmax(1)
+        classes: Tensor = probabilities.argmax(1)
         self.confusion[part].update(classes, batch["label"])
         return classes
 
@@ -158,6 +162,7 @@ class Segmentation(Task):
         self._report(0, "val/")
 
     def on_test_epoch_end(self) -> None:
+        self.expect_finite()
         for number, part in enumerate(self.parts):
             self._report(number, f"{part}/" if number else "", classes=number == 0)
 

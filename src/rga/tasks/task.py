@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -28,6 +28,8 @@ class Task(pl.LightningModule):
             they alone are new, they may need larger steps than a network that is trained already.
     """
 
+    metrics: ClassVar[tuple[str, ...]] = ()  # what a test gives, by their last names; `iou/CLASS` besides
+
     def __init__(
         self,
         network: nn.Module,
@@ -41,6 +43,7 @@ class Task(pl.LightningModule):
         self.channels, self.optimizer, self.schedule = channels, optimizer, schedule
         self.attention_lr = attention_lr
         self.prepared: Callable[[nn.Module], None] | None = None
+        self.damaged: Tensor | None = None  # in a test: how many images have outputs that are not finite
         self.queries: dict[str, str] | None = None  # after a test by queries: what each gave, see `rga.runs.queries`
 
     @property
@@ -84,6 +87,29 @@ class Task(pl.LightningModule):
         features = self.backbone(images.to(self.dtype))
         mean: Tensor = features.mean((2, 3), dtype=torch.promote_types(features.dtype, torch.float32))
         return mean
+
+    def watch(self, outputs: Tensor) -> None:
+        """Count the images, (B, ...), whose outputs are not finite: the class of a NaN would be the first one."""
+        damaged = (~outputs.flatten(1).isfinite().all(1)).sum()
+        self.damaged = damaged if self.damaged is None else self.damaged + damaged
+
+    def expect_finite(self) -> None:
+        """See, at the end of a test and in all processes, that `watch` has found nothing.
+
+        Raises:
+            ConfigError: outputs of some images are not finite.
+        """
+        if self.damaged is None:
+            return
+        damaged, self.damaged = self.damaged, None
+        if self.trainer.world_size > 1:
+            damaged = self.all_gather(damaged).sum()  # type: ignore[union-attr]
+        count = int(damaged)
+        if count:
+            raise ConfigError(
+                f"the outputs of {count:,} images to test on are not finite: the weights are damaged, or too large for "
+                f"trainer.precision={self.trainer.precision}"
+            )
 
     def configure_optimizers(self) -> Any:
         groups: tuple[list[Tensor], list[Tensor]] = ([], [])

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def expect_real(data: Any) -> None:
             f"{data.root} holds synthetic images in the layout of {data.name}, and a run of them says so: scale=demo "
             "writes its own, and data.demo={...} with the options in demo.json there takes these"
         )
+
+
+def expect_objective(objective: str | None, metrics: Sequence[str]) -> None:
+    """See, before a run begins, that the metric which a sweeper is to be given is one that the task has.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if objective is None or not metrics or objective.startswith("iou/") or objective.rpartition("/")[2] in metrics:
+        return
+    raise ConfigError(f"objective={objective}: the metrics are {', '.join(metrics)}")
 
 
 def trainer_settings(config: DictConfig) -> dict[str, Any]:

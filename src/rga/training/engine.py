@@ -60,7 +60,7 @@ def engine(environ: Mapping[str, str] = os.environ) -> Engine | None:
 def rank(environ: Mapping[str, str] = os.environ) -> int:
     """Of this process in its run; of those that Lightning has started, in its machine."""
     found = engine(environ)
-    return found.rank if found else int(environ.get("LOCAL_RANK", 0))
+    return found.rank if found else int(environ.get("LOCAL_RANK") or 0)
 
 
 def alone(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -70,7 +70,7 @@ def alone(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 def follow_parent() -> None:
     """Have a process that Lightning has started end with the one that has started it, also when that one is killed."""
-    if engine() is None and int(os.environ.get("LOCAL_RANK", 0)) and sys.platform == "linux":
+    if engine() is None and int(os.environ.get("LOCAL_RANK") or 0) and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

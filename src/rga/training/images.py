@@ -59,7 +59,8 @@ def images_of(task: Any, data: Any) -> Iterator[Named]:
             for query, found in task.examples
         ]
         yield "rank_lists", np.asarray(rank_lists(rows, data.size))
-        yield from _gates(task, np.stack([decoding.load(path, data.size) for path, _ in rows]))
+        images = np.stack([decoding.load(path, data.size) for path, _ in rows])
+        yield from _gates(task, images, data.augment.normalize)
     elif isinstance(task, Segmentation):
         colours = task.colours.cpu().numpy()
         scenes = {scene.name: scene for scene in data.scenes(data.test[0])}
@@ -70,10 +71,10 @@ def images_of(task: Any, data: Any) -> Iterator[Named]:
         yield "confusion_matrix", _pixels(confusion(task.answers.numpy(), data.classes))
 
 
-def _gates(task: ReID, images: NDArray[np.uint8]) -> Iterator[Named]:
+def _gates(task: ReID, images: NDArray[np.uint8], normalize: Normalize) -> Iterator[Named]:
     """The spatial gates of each stage for images (B, H, W, 3), over them."""
     device, dtype = task.device, task.dtype
-    x = Normalize().to(device)(torch.tensor(images, device=device).permute(0, 3, 1, 2)).to(dtype)
+    x = normalize.to(device)(torch.tensor(images, device=device).permute(0, 3, 1, 2)).to(dtype)
     with uncompiled():
         found = gates_in(task.backbone.eval(), x, blocks_of(task))
     maps = {stage: gate for stage, gates in found.items() if (gate := gates.spatial()) is not None}

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from omegaconf import DictConfig
@@ -22,6 +23,7 @@ from rga.training.checks import (
     expect_asked,
     expect_finished,
     expect_finite,
+    expect_objective,
     expect_real,
     expect_same,
     refuse_processes_instead_of_gpus,
@@ -73,7 +75,7 @@ def run(config: DictConfig) -> Any:
 def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     """Train, test and record; None in the processes of a distributed run that do not record."""
     import lightning.pytorch as pl
-    from hydra.utils import instantiate
+    from hydra.utils import get_class, instantiate
 
     from rga.inspection import forward_flop, parameter_count
     from rga.network import build
@@ -91,12 +93,13 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.images import show
     from rga.training.loggers import conclude, finished_wandb, introduce
     from rga.training.monitor import EpochSeed, Monitor, Progress, log_to, quiet
-    from rga.training.provenance import provenance
-    from rga.training.speed import Speed, precision_in_force
+    from rga.training.provenance import of_all, provenance
+    from rga.training.speed import Speed, expect_precision, precision_in_force
     from rga.training.state_file import StateFile
     from rga.training.sync import SyncBatchNorm
 
     engine.follow_parent()
+    expect_objective(config.objective, getattr(get_class(config.task._target_), "metrics", ()))
     quiet()
     pl.seed_everything(this.seed, workers=True, verbose=False)
     settings = world.shared_out(trainer_settings(config))
@@ -133,6 +136,10 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     refuse_sweep_of_processes(trainer)
     world.expect_one_world(trainer, given)
     refuse_processes_instead_of_gpus(trainer, config.trainer)
+    device, precision = trainer.strategy.root_device, str(config.trainer.precision)
+    expect_precision(device, precision)
+    precision = precision_in_force(device, precision, config.trainer.tf32)
+    monitor.session = {"precision": precision, **provenance(device, trainer.world_size)}
     data = _made("data", config.data)
     data.expect_shares(trainer.world_size, trainer.num_nodes)
     first, last = trainer.is_global_zero, workplace / LAST
@@ -209,10 +216,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
                 "parameters": parameter_count(task),  # with heads and classifiers
                 "duration_s": round(monitor.seconds, 1),
                 "curve": [{name: _number(value) for name, value in entry.items()} for entry in monitor.curve],
-                "precision": precision_in_force(
-                    trainer.strategy.root_device, str(config.trainer.precision), config.trainer.tf32
-                ),
-                **provenance(trainer.strategy.root_device, trainer.world_size),
+                **of_all([*monitor.sessions, monitor.session]),
+                "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             this.write_result(result, workplace)
             facts = {

@@ -34,7 +34,8 @@ class Monitor(Callback):
     `curve` is a list of {epoch, lr, images_per_second, <what training_step returns>, <what validation logs>, <the
     statistics of the gates, see `rga.training.gates`>};
     `seconds` counts the training of all sessions of a run that was resumed, and `histograms` are the gates' of each
-    epoch, kept where a logger will have to be told of them again (`begins_anew`).
+    epoch, kept where a logger will have to be told of them again (`begins_anew`). `sessions` are what they
+    computed with.
 
     The averages are kept on the device and read every `steps` steps and at the end of an epoch: reading makes the host
     wait for the device. (Lightning's `self.log(prog_bar=True)` reads in every step.)
@@ -47,6 +48,8 @@ class Monitor(Callback):
         self.curve: list[dict[str, float]] = []
         self.seconds = 0.0
         self.histograms: list[dict[str, list[int]]] = []
+        self.session: dict[str, Any] = {}  # what this session computes with, see `rga.training.provenance`
+        self.sessions: list[dict[str, Any]] = []  # those that have trained
         self.latest: dict[str, float] = {}  # for the progress bar
         self._sums: dict[str, Tensor] = {}
         self._read: dict[str, float] = {}  # the sums when they were last read
@@ -56,14 +59,18 @@ class Monitor(Callback):
         self._validating = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve, "seconds": self.seconds, "histograms": self.histograms}
+        kept = {"curve": self.curve, "seconds": self.seconds, "histograms": self.histograms}
+        return {**kept, "sessions": self.sessions}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve, self.seconds = state_dict["curve"], state_dict["seconds"]
         self.histograms = state_dict.get("histograms", [])  # older checkpoints have none
+        self.sessions = state_dict.get("sessions", [])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell of the epochs before, where the loggers of a run that is resumed cannot resume from what they had."""
+        if self.session not in self.sessions:
+            self.sessions.append(self.session)
         for logger in trainer.loggers:
             if self.curve and begins_anew(logger):
                 for number, entry in enumerate(self.curve, start=1):

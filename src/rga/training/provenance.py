@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,25 @@ _PACKAGES = (
 
 
 def provenance(device: torch.device, devices: int) -> dict[str, Any]:
-    """Versions, commit of the sources (None outside a checkout), device and time, JSON-able."""
+    """What a session computes with: versions, commit of the sources (None outside a checkout), device; JSON-able."""
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
         "device": f"{devices} x {_name(device)}",
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def of_all(sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same of a run that was resumed: where sessions differ all that there were, in their order.
+
+    >>> of_all([{"device": "8 x H100", "commit": None}, {"device": "1 x CPU", "commit": None}])
+    {'device': '8 x H100; 1 x CPU', 'commit': None}
+    """
+    return {
+        key: of_all([session[key] for session in sessions])
+        if isinstance(value, Mapping)
+        else "; ".join(dict.fromkeys(session[key] for session in sessions if session[key] is not None)) or None
+        for key, value in sessions[-1].items()
     }
 
 

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import nn
 
+from rga.errors import ConfigError
 from rga.tasks.task import Task
 from rga.torch_internals import run_what_does_not_compile
 
@@ -47,10 +48,28 @@ def speed_up(
         network.compile(dynamic=False)
 
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")  # Lightning's names; in others not all layers work
+
+
 def prepare_inference(network: nn.Module, device: torch.device, trainer: Mapping[str, Any]) -> None:
     """Prepare a trained network, in place, as the `trainer` of its config says; nothing is compiled for it."""
     tf32 = trainer.get("tf32", True)  # runs of before there was a choice have none
     speed_up(network, device, trainer["channels_last"], compile=False, tf32=tf32)
+
+
+def expect_precision(device: torch.device, precision: str) -> None:
+    """See that a run computes in the format that it is named after.
+
+    Raises:
+        ConfigError: a format that is not supported, or one that Lightning replaces on this device.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"trainer.precision={precision}: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    if precision == "16-mixed" and device.type == "cpu":
+        raise ConfigError(
+            "trainer.precision=16-mixed takes a GPU: Lightning would compute in bf16-mixed on this CPU. Give "
+            "trainer.precision=bf16-mixed or 32-true"
+        )
 
 
 def precision_in_force(device: torch.device, precision: str, tf32: bool) -> str:

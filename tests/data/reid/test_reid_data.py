@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +79,12 @@ def test_fewer_identities_to_train_on(market: Path) -> None:
     for count in (0, 10):
         with pytest.raises(DataError, match=rf"data\.train_identities={count}: .* has 9 identities"):
             data(market, train_identities=count)
+
+
+def test_a_set_that_is_there_to_be_tested_on_has_no_identities_to_leave_out(market: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(market, tmp_path / "market1501")
+    shutil.rmtree(root / "bounding_box_train")
+    assert len(ReIDData(market1501.read, root, SIZE, train_identities=5).split().query) > 0
 
 
 def test_labels_belong_to_the_images(market: Path) -> None:

@@ -1,6 +1,7 @@
 """Images and masks of one's own, as numbers and as colours, and what a classes.yaml may say."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,32 @@ def test_what_the_masks_mean_is_an_input(tmp_path: Path) -> None:
     assert index(write(tmp_path, same)) == before
     for change in (("id: 7", "id: 8"), ("tree", "oak"), ("255, 9", "255")):
         assert index(write(tmp_path, NUMBERS.replace(*change))).splits["val"] != before.splits["val"]
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp"])
+def test_what_is_in_a_mask_is_an_input(tmp_path: Path, ending: str) -> None:
+    """A corrected mask may have as many bytes as the wrong one."""
+
+    def index(mask: np.ndarray[Any, Any]) -> Any:
+        write(tmp_path)
+        for old in (tmp_path / "masks").rglob("*.*"):
+            Image.fromarray(mask).save(old.with_suffix(f".{ending}"))
+            if ending != "png":
+                old.unlink(missing_ok=True)
+        return SceneData(mask_folder.read, tmp_path, (9, 9), test=["val"]).index().splits
+
+    before = index(MASK)
+    assert index(MASK) == before
+    assert index(MASK[:, ::-1].copy()) != before
+
+
+def test_fewer_images_to_test_on_than_processes(tmp_path: Path) -> None:
+    data = SceneData(mask_folder.read, write(tmp_path), (9, 9), test=["val"])
+    data.trainer = SimpleNamespace(global_rank=0, world_size=3)  # type: ignore[assignment]
+    with pytest.raises(
+        DataError, match=r"has 2 images to test on in val, and the run has 3 processes: trainer.devices=2"
+    ):
+        data.prepare_data()
 
 
 @pytest.mark.parametrize(

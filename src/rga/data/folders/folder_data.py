@@ -93,10 +93,12 @@ class FolderData(DataModule):
         """Write the demo data where they are wanted, and stop here where the data are not as expected.
 
         Raises:
-            DataError: see the reader; or a batch has more images than the training split.
+            DataError: see the reader; or a batch has more images than the training split, or val fewer than there are
+                processes.
         """
         self.write_demo()
         split = self._read()
+        self.expect_parts("val", len(split.val))
         if self.batch > len(split.train):
             raise DataError(
                 f"a batch has {self.batch} images, the training split of {self.root} only {len(split.train)}: set "

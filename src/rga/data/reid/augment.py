@@ -5,7 +5,8 @@ the CPU (`ReIDAugment.draw`), for the global batch and from a generator of its o
 device only applies it, so nothing waits for the device and the numbers are the same on all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,11 @@ class Normalize(nn.Module):
         means, stds = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
         self.register_buffer("scale", 1 / (255 * stds), persistent=False)
         self.register_buffer("shift", -means / stds, persistent=False)
+
+    @classmethod
+    def of(cls, augment: Mapping[str, Any] | None) -> "Normalize":
+        """That of a run, by the augmentation in its config."""
+        return cls(**{name: augment[name] for name in ("mean", "std") if augment and augment.get(name) is not None})
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) of 0..255, any type, to float32."""

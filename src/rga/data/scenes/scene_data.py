@@ -19,7 +19,7 @@ from rga.data.scenes.decoded import Decoded
 from rga.data.scenes.stream import Stream
 from rga.data.scenes.windows import Windows
 from rga.errors import DataError
-from rga.runs.inputs import Index
+from rga.runs.inputs import Index, digest_of
 
 Pixels = NDArray[np.uint8]
 
@@ -93,10 +93,13 @@ class SceneData(DataModule):
 
         Raises:
             DataError: see the reader; or the data set lacks a split to test on, no pixel of one counts, or it has
-                another number of classes than there are class weights.
+                another number of classes than there are class weights, or fewer images to test on than processes.
         """
         self.write_demo()
-        annotated.verify(self._read(), dict.fromkeys(["train", "val", *self.test]))
+        split = self._read()
+        annotated.verify(split, dict.fromkeys(["train", "val", *self.test]))
+        for part in ("val", *self.test):
+            self.expect_parts(part, len(split.parts[part]))
 
     def setup(self, stage: str | None = None) -> None:
         """Read the names of the files (once, however often this is called)."""
@@ -133,11 +136,11 @@ class SceneData(DataModule):
         return {**batch, "image": normalize(batch["image"]), "label": batch["label"].long()}
 
     def index(self) -> Index:
-        """The images of the splits that are used; a label is the size of the file of labels, and how it is read."""
+        """The images of the splits that are used; a label is what is in the file of labels, and how it is read."""
         split = self._read()
         used = dict.fromkeys(("train", "val", *self.test))
         return Index.of_files(
-            (part, scene.image, f"{scene.label.stat().st_size} {split.meaning}".rstrip())
+            (part, scene.image, f"{digest_of(scene.label)} {split.meaning}".rstrip())
             for part in used
             for scene in split.parts[part]
         )
