@@ -69,6 +69,13 @@ def plain(extractor: Extractor, folder: Path, names: list[str], mirrored: bool =
     return after
 
 
+def test_images_are_normalised_as_in_the_run(tmp_path: Path, cache: Path) -> None:
+    of = ["+recipe.augment.mean=[0.5,0.5,0.5]", "+recipe.augment.std=[0.25,0.5,1]"]
+    extractor = Extractor(load(write_run(tmp_path, *SMALL, *of), kind=ReID))
+    white = extractor.normalize(torch.full((1, 3, 1, 1), 255))
+    torch.testing.assert_close(white.flatten(), torch.tensor([2.0, 1.0, 0.5]))
+
+
 def test_features_are_those_of_the_network(extractor: Extractor, folder: Path, tmp_path: Path) -> None:
     found = extract(extractor, folder, tmp_path / "out")
     assert found.names == sorted(NAMES)

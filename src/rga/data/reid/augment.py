@@ -30,7 +30,7 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
-        means, stds = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
+        means, stds = (torch.tensor(tuple(values)).view(-1, 1, 1) for values in (mean, std))
         self.register_buffer("scale", 1 / (255 * stds), persistent=False)
         self.register_buffer("shift", -means / stds, persistent=False)
 
