@@ -288,3 +288,37 @@ def test_names_with_more_dots() -> None:
         plug(network, SE, ["model.backbone.layer1.0.conv9"], SIZE)
     plug(network, SE, ["model.backbone.layer1.0.conv1"], SIZE)
     assert isinstance(network.model.backbone.layer1[0].conv1.attention, SE)
+
+
+ONE = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (SE(3, (8, 8)), r"block is called as block\(channels, \(height, width\)\): give its class"),
+        (lambda *_: None, "block gives None, not a module, for the stage '0'"),
+        (lambda *_: ONE, "block gives one module for several stages, '1' among them"),
+    ],
+)
+def test_what_is_no_block(block: Any, message: str) -> None:
+    network = nn.Sequential(Conv(3, 8), Conv(8, 8))
+    with pytest.raises(ValueError, match=message):
+        plug(network, block, ["0", "1"], SIZE)
+    assert isinstance(network[0], Conv)
+
+
+def test_a_block_behind_a_stage_without_parameters_is_where_the_network_is() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2)).to(torch.bfloat16)
+    plug(network, SE, ["1"], SIZE)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
+
+
+def test_hooks_of_the_user_are_not_asked() -> None:
+    """They may read values, and a shape is found without computing any."""
+    network, seen = nn.Sequential(Conv(3, 8)), []
+    network[0].register_forward_hook(lambda module, args, output: seen.append(float(output.sum())))
+    plug(network, SE, ["0"], SIZE)
+    assert not seen
+    network(torch.rand(1, 3, *SIZE))
+    assert len(seen) == 1

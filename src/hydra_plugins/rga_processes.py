@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rga.errors import ConfigError, DataError
 from rga.runs import Run
-from rga.runs.inputs import InputsError
+from rga.runs.inputs import InputsError, expect_one_place, places
+from rga.runs.settings import with_home
 from rga.training.launcher import Busy, Job, Outcome, run_jobs
 from rga.training.reused import compare_reused
 from rga.training.shares import alike, slots_for
@@ -59,12 +60,19 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         assert self.config is not None
+        if not job_overrides:
+            raise ConfigError("the sweep has no runs: a glob in it matches none of a group's files")
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers that search write there
         returns = [
             self._compose(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)
         ]
         shared = set.intersection(*(set(overrides) for overrides in job_overrides)) if len(returns) > 1 else set()
         jobs = [self._job(ret, shared) for ret in returns]
+        first: dict[Path, Job] = {}
+        for job in jobs:
+            other = first.setdefault(job.run.folder, job)
+            both = places(other.run.config), places(job.run.config)
+            expect_one_place(job.run.name, *both, f"{other.label} and {job.label}")
         if self.labels is not None:
             jobs = [replace(job, label=label) for job, label in zip(jobs, self.labels, strict=True)]
         pending = {job.run.folder: job for job in jobs if job.run.config.get("rerun") or not job.run.finished}
@@ -104,7 +112,8 @@ class ProcessLauncher(Launcher):
         finally:
             HydraConfig.instance().cfg = before
         assert isinstance(config, dict)
-        run = Run(config["paths"]["runs"], {str(key): value for key, value in config.items()})
+        plain = with_home({str(key): value for key, value in config.items()})
+        run = Run(plain["paths"]["runs"], plain)
         own = [line for line in filter_overrides(ret.overrides) if line not in shared]  # tells it from the others
         label = " ".join(own or ret.overrides) or "the default"
         return Job((*self._inherited(), *ret.overrides, "hydra.mode=RUN"), run, label)
@@ -132,6 +141,10 @@ class ProcessLauncher(Launcher):
             ret.return_value = JobFailedError(f"{job.label}: {error} (see {job.console})")
             return
         objective = job.run.config.get("objective")
+        if objective and objective not in result["metrics"]:
+            said = f"objective={objective}: the metrics are {', '.join(result['metrics'])}"
+            ret.status, ret.return_value = JobStatus.FAILED, JobFailedError(f"{job.label}: {said}")
+            return
         ret.status = JobStatus.COMPLETED
         ret.return_value = result["metrics"][objective] if objective else result["metrics"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rga.torch_internals import own_tensors
+from rga.torch_internals import forget_hooks, own_tensors
 
 Shape = tuple[int, ...] | None
 STAGE, ATTENTION = "stage", "attention"  # the children of what `rga.plugin.plug` puts in the place of a stage
@@ -126,6 +126,7 @@ def _run(network: nn.Module, channels: int, size: tuple[int, int], blocks: bool 
             elif isinstance(value, Tensor):
                 memo[id(value)] = torch.empty_like(value, device="meta")
     twin = copy.deepcopy(network, memo).eval()
+    forget_hooks(twin)  # they may read values, and it has none
     for module in list(twin.modules()):
         if not blocks and is_plugged(module):
             setattr(module, ATTENTION, nn.Identity())

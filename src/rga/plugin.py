@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 
 from torch import Tensor, nn
 
@@ -31,7 +32,8 @@ def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_si
 
     Raises:
         ValueError: a name is unknown (the error lists the names there are), its output is not one feature map, it has a
-            block already, or a forward would not run the block once; or the network cannot be run without computing.
+            block already, or a forward would not run the block once; `block` is a module itself, or gives none for each
+            stage; or the network cannot be run without computing.
 
     Examples:
         >>> import torch
@@ -50,19 +52,24 @@ def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_si
     names, size = list(after), check_input_size(input_size)
     if block is None or not names:
         return network
+    if isinstance(block, nn.Module):
+        raise ValueError("block is called as block(channels, (height, width)): give its class, or a partial of it")
     outputs = inspect(network, size)
     stages = {name: _stage(network, name, outputs) for name in names}
     if len(stages) < len(names) or len(set(stages.values())) < len(stages):
         raise ValueError(f"one stage is named twice: after={names}")
-    blocks = {}
+    blocks: dict[str, nn.Module] = {}
     for name, stage in stages.items():
         first, second, third = feature_map(network, name, outputs)
-        if _channels_last(network, name, (first, second, third), size):
-            made: nn.Module = ChannelsLast(block(third, (first, second)))
-        else:
-            made = block(first, (second, third))
+        last = _channels_last(network, name, (first, second, third), size)
+        made = block(third, (first, second)) if last else block(first, (second, third))
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"block gives {made!r}, not a module, for the stage {name!r}")
+        if made in blocks.values() or made in network.modules():
+            raise ValueError(f"block gives one module for several stages, {name!r} among them: each has one of its own")
+        made = ChannelsLast(made) if last else made
         made.train(stage.training)
-        for parameter in stage.parameters():
+        for parameter in chain(stage.parameters(), network.parameters()):  # a pooling layer has none
             made.to(parameter.device, parameter.dtype)
             break
         blocks[name] = made

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as collectives
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -17,8 +18,11 @@ __all__ = [
     "all_reduced",
     "assert_later",
     "check_channels",
+    "forget_hooks",
     "has_hooks",
+    "in_forward_mode",
     "in_functorch",
+    "is_plain_linear",
     "meeting_place",
     "own_modules",
     "own_tensors",
@@ -43,7 +47,22 @@ def own_modules(module: nn.Module) -> "ItemsView[str, nn.Module | None]":
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody looks into a module's forward or backward."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks)
+
+
+def forget_hooks(network: nn.Module) -> None:
+    """Remove the hooks of forwards, but for those that compute weights, such as old spectral norms'."""
+    for module in network.modules():
+        module._forward_hooks.clear()
+        for number, hook in list(module._forward_pre_hooks.items()):
+            if not hasattr(hook, "compute_weight") and not hasattr(hook, "apply_mask"):
+                del module._forward_pre_hooks[number]
+
+
+def is_plain_linear(layer: nn.Module) -> bool:
+    """Whether a layer does what its weight says: nothing has taken its place, and no hook computes the weight."""
+    return type(layer).forward is nn.Linear.forward and not layer._parameters.keys() & {"weight_orig", "weight_g"}
 
 
 def storage_address(storage: torch.UntypedStorage) -> int:
@@ -54,6 +73,11 @@ def storage_address(storage: torch.UntypedStorage) -> int:
 def schema(operation: Any) -> Any:
     """Name and arguments of an operation of the dispatcher."""
     return operation._schema
+
+
+def in_forward_mode() -> bool:
+    """Whether forward-mode differentiation is at work."""
+    return forward_ad._current_level >= 0
 
 
 def in_functorch() -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 
 from rga.attention import RGAC, RGACS, RGAS, RGASC, RGAParallel, fused, fused_branch, moments
 from rga.bench.operations import Operations
@@ -232,6 +234,37 @@ def test_batches_are_counted_when_a_state_is_read_or_loaded() -> None:
     assert block.state_dict()["spatial.attention.relate_bn.num_batches_tracked"] == 4
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_derivatives_of_other_parameters(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in meta-learning: those of the forward, not the module's own; nor is its later mode the forward's."""
+
+    def found(block: nn.Module) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        fast = {
+            name: (parameter.detach() + 0.3 * torch.randn_like(parameter)).requires_grad_()
+            for name, parameter in block.named_parameters()
+        }
+        y = torch.func.functional_call(block, fast, (images(),))
+        block.eval()
+        first = torch.autograd.grad(y.square().sum(), list(fast.values()), create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), list(fast.values()))
+        assert not any(module.training for module in block.modules())
+        return [*first, *second]
+
+    block = build(kind)
+    ours = found(copy.deepcopy(block))
+    monkeypatch.setattr(fused, "fits", lambda x, block: False)
+    for mine, expected in zip(ours, found(block.train()), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_parametrized_layer_has_its_gradients() -> None:
+    block = build(KINDS[0])
+    weight_norm(block.get_submodule("attention.embed"))
+    penalty = torch.autograd.grad(block(images()).square().sum(), list(block.parameters()), create_graph=True)
+    assert all(gradient.abs().sum() > 0 for gradient in penalty)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_derivatives(kind: type[nn.Module], frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,3 +289,27 @@ def test_second_derivatives(kind: type[nn.Module], frozen: bool, monkeypatch: py
     for name, tensor in expected.items():
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(ours[name], tensor, rtol=1e-9, atol=1e-9, msg=partial("{}: {}".format, name))
+
+
+def test_another_norm_or_layer_in_the_place_of_one() -> None:
+    """As frozen BatchNorms and LoRA put them there."""
+
+    class Adapted(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1
+
+    block = build(RGAS).train()
+    block.attention.relate_bn = nn.InstanceNorm2d(block.attention.relate_bn.num_features, affine=True).double()
+    assert not fused.fits(images(), block)
+    block = build(RGAS).train()
+    block.attention.embed = Adapted(CHANNELS, block.attention.embed.out_features, bias=False).double()
+    assert not fused.fits(images(), block)
+    for mode in (True, False):
+        with pytest.raises(TypeError, match="never calls them, so that Adapted in the place of one"):
+            block.train(mode)(images())
+    block = build(RGAS).train()
+    prune.l1_unstructured(block.attention.embed, "weight", amount=0.5)
+    with pytest.raises(TypeError, match=r"prune\.remove"):
+        block(images())
+    prune.remove(block.attention.embed, "weight")
+    assert block(images()).isfinite().all()

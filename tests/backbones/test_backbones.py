@@ -223,3 +223,16 @@ def test_download_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_download(monkeypatch: pytest.MonkeyPatch, resnet18: dict[str, Tensor]) -> None:
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *args, **kwargs: resnet18)
     assert same(torchvision_trunk("resnet18", weights="IMAGENET1K_V1"), resnet18)
+
+
+def test_a_densenet_ends_as_its_forward_does() -> None:
+    """torchvision's applies a ReLU, which is no module of the network, before it pools."""
+    torch.manual_seed(0)
+    network = torchvision.models.densenet121(weights=None).eval()
+    trunk = torchvision_trunk("densenet121").eval()
+    trunk.load_state_dict({name: x for name, x in network.state_dict().items() if not name.startswith("classifier")})
+    images, pooled = torch.randn(1, 3, 64, 64), []
+    network.classifier.register_forward_pre_hook(lambda module, inputs: pooled.append(inputs[0]))
+    with torch.no_grad():
+        network(images)
+        torch.testing.assert_close(trunk(images).mean((2, 3)), pooled[0])

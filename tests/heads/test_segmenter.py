@@ -274,3 +274,11 @@ def test_errors() -> None:
         Segmenter(timm.create_model("resnet18"), SIZE, CLASSES, NARROW)
     with pytest.raises(ValueError, match=r"9, 13.*17, 13"):
         build(block=RGASC).eval()(images(1, (129, 97)))
+
+
+@pytest.mark.parametrize(("kernel", "told"), [(3, False), (4, True)])
+def test_patches_are_told(kernel: int, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Their features lie between the pixels on which the logits are put."""
+    network = nn.Sequential(nn.Conv2d(3, 8, kernel, stride=4, padding=kernel % 2))
+    Segmenter(network, SIZE, CLASSES, NARROW)
+    assert ("0: kernels of even size put features half a stride beside the pixels" in caplog.text) == told

@@ -74,6 +74,7 @@ def test_images_are_normalised_as_in_the_run(tmp_path: Path, cache: Path) -> Non
     extractor = Extractor(load(write_run(tmp_path, *SMALL, *of), kind=ReID))
     white = extractor.normalize(torch.full((1, 3, 1, 1), 255))
     torch.testing.assert_close(white.flatten(), torch.tensor([2.0, 1.0, 0.5]))
+    assert extractor.identity["normalisation"] == "mean [0.5, 0.5, 0.5], std [0.25, 0.5, 1]"
 
 
 def test_features_are_those_of_the_network(extractor: Extractor, folder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,12 @@ def test_classes_have_to_be_the_same(tmp_path: Path, cache: Path) -> None:
     report = evaluate(load(run))
     assert 0 <= report["metrics"]["error"] <= 1
     assert report["data"]["test"] == {"images": 100, "classes": 10}
+    result = json.loads((run / "result.json").read_text())
+    names = list(map(str, range(10)))
+    for classes, said in ((names, "number 0 is 0 there and red_disc here"), (None, None)):
+        (run / "result.json").write_text(json.dumps({**result, "classes": classes} if classes else result))
+        with pytest.raises(ConfigError, match=said) if said else nullcontext():
+            evaluate(load(run))
     with pytest.raises(ConfigError, match="tells 10 classes apart, the data have 100"):
         evaluate(load(run, ["data=cifar100", "scale=demo", "data.demo={train: 100, test: 100, seed: 0}"]))
 

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rga.metrics import RankingResult, evaluate_ranking
 from rga.metrics.match_ranks import CLOSE, find_places
+from rga.metrics.scores import full_precision
 
 from . import textbook
 
@@ -227,3 +228,16 @@ def test_gpu_equals_cpu(metric: Any) -> None:
     query, gallery, *labels = random_case(4, queries=50, gallery=700)
     on_gpu = evaluate_ranking(torch.as_tensor(query).cuda(), torch.as_tensor(gallery).cuda(), *labels, metric=metric)
     assert_equal(on_gpu, vars(evaluate_ranking(query, gallery, *labels, metric=metric)))
+
+
+def test_a_program_that_sets_one_backends_precision() -> None:
+    """PyTorch's newer way, after which it has no common setting to ask for."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "tf32"
+        with full_precision(torch.device("cpu")):
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -96,6 +97,17 @@ def test_degenerate_sets(labels: Labels, rank1: float, mean: float) -> None:
 )
 def test_sets_without_a_match_are_refused(labels: Labels) -> None:
     compare(np.zeros((len(labels[0]), len(labels[1]))), labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_distances_in_half_precision(dtype: torch.dtype) -> None:
+    """As autocast gives them: exactly those numbers, with the ties that rounding makes."""
+    torch.manual_seed(0)
+    distances = torch.rand(8, 3000).to(dtype)
+    labels = [torch.randint(0, high, (count,)) for high in (40, 6) for count in (8, 3000)]
+    half, full = (evaluate_distances(each, *labels) for each in (distances, distances.double()))
+    assert half.map == full.map
+    assert (half.cmc == full.cmc).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -43,6 +43,8 @@ def test_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert quoted(["paths.runs=~/runs", "data.root=a~b"]) == ["paths.runs=/home/me/runs", "data.root='a~b'"]
     assert compose(["paths.runs=~/runs"])["paths"]["runs"] == "/home/me/runs"
+    monkeypatch.setenv("PLACE", "~/data")  # as a file of one's own may have it
+    assert compose(["paths.data=${oc.env:PLACE}"])["paths"]["data"] == "/home/me/data"
 
 
 def test_a_sweep_over_files(tmp_path: Path) -> None:

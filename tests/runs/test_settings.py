@@ -65,6 +65,22 @@ def test_a_scale_chooses_data_and_network(experiment: str, data: str, backbone: 
 
 
 @pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("recipe.augment=null", "  recipe.augment is null (command line)"),
+        ("~recipe.augment.erase", "  recipe.augment.erase is absent instead of 0.5 (command line)"),
+    ],
+)
+def test_what_is_gone_is_explained(override: str, said: str) -> None:
+    assert explain([override])[1:-1] == [said]
+
+
+def test_what_nothing_reads_is_not_explained() -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.epoch: nothing reads this setting; is it recipe\.epochs\?"):
+        explain(["+recipe.epoch=1"])
+
+
+@pytest.mark.parametrize(
     ("overrides", "said"),
     [
         ([], []),

@@ -12,6 +12,7 @@ from rga.runs.compose import compose
 from rga.runs.inputs import InputsError
 from rga.tables import Cell, FilledTable, load
 from rga.tables import fill as fill_table
+from rga.tables.filling import fill_recorded
 from rga.tables.notes import sources
 from rga.tables.render import render
 
@@ -262,3 +263,11 @@ def test_rows_of_different_data_are_not_compared(runs: Path, small_conf: Path, f
     made("rga_s", "0", weights="1")
     with pytest.raises(InputsError, match=r"the weights a\.pth are another file of the same name"):
         fill()
+
+
+def test_records_that_a_table_does_not_take_any_more_are_left_out(small_conf: Path, runs: Path) -> None:
+    """Such as of a setting that its rows differ by now: the others are shown."""
+    settings = [("scale=small",), ("attention=none",)]
+    with pytest.warns(UserWarning, match="what is recorded with attention=none is left out: .* differ by attention"):
+        (filled,) = fill_recorded(TABLE, settings, small_conf)
+    assert filled.overrides == ("scale=small",)

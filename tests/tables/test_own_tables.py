@@ -65,6 +65,8 @@ def test_the_papers_choice_is_the_run_of_table_1(table: Table, row: str, cache: 
         ("identities", "data.train_identities=128", "the columns of table identities differ by data.train_identities"),
         ("controls", "data.train_identities=64", "the columns of table controls differ by data.train_identities"),
         ("budget", "recipe.epochs=60", "the columns of table budget differ by recipe.epochs"),
+        ("controls", "task={margin: 1.2}", r"the rows of table controls differ by task\.attention_lr"),
+        ("controls", "+recipe.epoch=5", "recipe.epoch: nothing reads this setting; is it recipe.epochs"),
         ("budget", "data.train_identities=64", "table budget is one with data.train_identities=32"),
     ],
 )

@@ -6,7 +6,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from rga.errors import ConfigError
-from rga.runs import find_results
+from rga.runs import Run, find_results
+from rga.runs.compose import compose
 from rga.tables import Table
 from rga.tables.missing import run_jobs
 from rga.tables.repeat import Repetition, compare, repetition
@@ -74,6 +75,16 @@ def test_made_again_it_is_compared(recorded: str, table: Table, small_conf: Path
 def test_the_recorded_run_is_no_repetition_of_itself(recorded: str, table: Table, small_conf: Path) -> None:
     with pytest.raises(ConfigError, match=r"runs/\w+/3 is the recorded run itself: paths.runs=FOLDER"):
         again(recorded, table, small_conf, "paths.runs=runs")
+
+
+def test_a_run_of_ones_own_is_not_made_anew_unasked(recorded: str, table: Table, small_conf: Path) -> None:
+    config = compose(["attention=rga_s", "scale=small", "seed=3"], conf=small_conf)
+    own = Run("mine", config)
+    own.write_result({"metrics": {"rank1": 0.1, "map": 0.1}, "finished_at": "2026-11-27T00:00:00+00:00"})
+    assert own.name == recorded
+    with pytest.raises(ConfigError, match=r"mine/\w+/3 is there already: rerun=true makes it anew"):
+        again(recorded, table, small_conf, "paths.runs=mine")
+    assert "rerun=true" in again(recorded, table, small_conf, "paths.runs=mine", "rerun=true").overrides
 
 
 def test_what_is_not_recorded_is_told(recorded: str, table: Table, small_conf: Path) -> None:

@@ -1,11 +1,13 @@
 """Scene segmentation through the same trainer: its record, its resumption, its processes, its overlays."""
 
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as script
 from PIL import Image
 
@@ -84,6 +86,19 @@ def test_overlays_are_drawn_once(finished: Path, tmp_path: Path) -> None:
     Image.new("RGB", (70, 50)).save(images / "1.png")  # another image under the same name
     with pytest.raises(DataError, match=r"1\.png is there already, and of another image"):
         predict(run, images, tmp_path / "out", "cpu", strength=1.0)
+
+
+def test_outputs_that_are_not_finite_are_no_classes(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / next(finished.glob("*/0")).relative_to(finished)
+    shutil.copytree(next(finished.glob("*/0")), run)
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    next(tensor for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()).fill_(torch.nan)
+    torch.save(checkpoint, run / "last.ckpt")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 33)).save(tmp_path / "images" / "a.png")
+    with pytest.raises(ConfigError, match=r"the outputs for .*a\.png are not finite"):
+        predict(run, tmp_path / "images", tmp_path / "out", "cpu")
+    assert not list((tmp_path / "out").glob("*.png"))
 
 
 def test_overlays_of_what_cannot_be_drawn(finished: Path, tmp_path: Path) -> None:

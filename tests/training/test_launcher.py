@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 import rga.training.forkserver
 import rga.training.launcher
 import rga.training.shares
+from rga.errors import ConfigError
 from rga.runs import FolderBusyError, Run, find_results
 from rga.runs.compose import compose
 from rga.training.launcher import Job, run_jobs
@@ -74,6 +75,25 @@ def test_a_sweep_runs_each_job_once(conf: Path, capfd: pytest.CaptureFixture[str
     sweep(conf, "attention=none,rga_s", "seed=0,1")
     assert "4 runs were finished before" in capfd.readouterr().err
     assert stamps == {path: path.stat().st_mtime_ns for path in Path("runs").rglob("result.json")}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["seed=a,b"], "seed=a: expected a whole number"),
+        (["seed=0,0.5"], "seed=0.5: expected a whole number"),
+        (
+            ["data.root=/a,/b"],
+            "data.root=/a and data.root=/b would be one run, .* of data.root=/a and of data.root=/b: give",
+        ),
+        (["attention=glob(nothing*)"], "the sweep has no runs: a glob in it matches none"),
+    ],
+)
+def test_a_sweep_that_names_no_runs(conf: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ConfigError, match=said):
+        sweep(conf, *words)
+    assert not results()
 
 
 def test_equal_jobs_run_once(conf: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from rga.errors import ConfigError
 from rga.tasks import Classification, ReID, Segmentation
 from rga.training.checkpoints import StopWhenDiverged
-from rga.training.checks import expect_objective, trainer_settings
+from rga.training.checks import OWN, expect_objective, trainer_settings
 from rga.training.monitor import EpochSeed, Monitor
 from rga.training.provenance import of_all
 
@@ -209,7 +209,7 @@ def test_steps_of_several_batches(accumulate: int) -> None:
 @pytest.mark.parametrize(("limit", "whole"), [(None, True), (1.0, True), (1, False), (0.5, False), (0, False)])
 def test_a_test_is_of_all_batches(limit: float | None, whole: bool) -> None:
     """Lightning takes 1 as one batch."""
-    config = OmegaConf.create({"trainer": {"limit_test_batches": limit}})
+    config = OmegaConf.create({"trainer": {**dict.fromkeys(OWN), "limit_test_batches": limit}})
     with nullcontext() if whole else pytest.raises(ConfigError, match="no result"):
         trainer_settings(config)
 
@@ -229,12 +229,17 @@ def test_what_all_sessions_have_computed_with() -> None:
 
 
 def test_a_sweepers_metric_is_one_of_the_tasks() -> None:
+    reid, scenes = ReID.metric_names({"rerank": True}, ()), Segmentation.metric_names({}, ["val", "test"])
     for known in (None, "map", "pre_bn/rank1", "rerank/map"):
-        expect_objective(known, ReID.metrics)
-    expect_objective("iou/road", Segmentation.metrics)
+        expect_objective(known, reid)
+    for known in ("miou", "iou/road", "test/miou"):
+        expect_objective(known, scenes)
     expect_objective("anything", ())  # of a task of one's own
-    with pytest.raises(ConfigError, match="objective=mAP: the metrics are rank1, rank5, rank10, map"):
-        expect_objective("mAP", ReID.metrics)
+    for unknown, names in (("mAP", reid), ("val/map", reid), ("iou/road", reid), ("val/miou", scenes)):
+        with pytest.raises(ConfigError, match=f"objective={unknown}: the metrics are (rank1, rank5|miou, test/miou)"):
+            expect_objective(unknown, names)
+    assert "rerank/map" not in ReID.metric_names({}, ())
+    assert "post_bn/map" in ReID.metric_names({"feature": "before_bn"}, ())
 
 
 def test_error_is_the_share_of_wrong_answers() -> None:

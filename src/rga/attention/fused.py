@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 import torch.fx
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from rga.attention import fused_branch as branch
-from rga.torch_internals import BatchNorm, has_hooks, in_functorch
+from rga.torch_internals import BatchNorm, has_hooks, in_forward_mode, in_functorch, is_plain_linear
 
 if TYPE_CHECKING:
     from rga.attention.rga import _Gate
 
 _PARAMETERS, _KEPT = len(branch.Parameters._fields), len(branch.Kept._fields)
+_NAMES = [name for layer in branch.LAYERS for name in (f"{layer}.weight", f"{layer}_bn.weight", f"{layer}_bn.bias")]
 
 
 def fits(x: Tensor, block: nn.Module) -> bool:
@@ -33,11 +35,12 @@ def fits(x: Tensor, block: nn.Module) -> bool:
 
     Not in a trace or an export, not under torch.compile, which fuses by itself, under torch.func's transforms, nor
     without gradients. Not where a BatchNorm is frozen, synchronised or in any other way not PyTorch's plain one, where
-    a module has a hook, for the blocks of the ablations, and in float16, whose products need float32.
+    a module has a hook or a parametrization, for the blocks of the ablations, in forward mode, and in float16, whose
+    products need float32.
     """
     if isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if in_functorch():
+    if in_functorch() or in_forward_mode():
         return False
     if not block.training or not torch.is_grad_enabled() or _dtype(x) == torch.float16:
         return False
@@ -46,7 +49,11 @@ def fits(x: Tensor, block: nn.Module) -> bool:
     for module in block.modules():
         if isinstance(module, BatchNorm) and not _is_plain(module):
             return False
-        if module is not block and has_hooks(module):
+        if any(type(norm) is not nn.BatchNorm2d for name, norm in module.named_children() if name.endswith("_bn")):
+            return False  # another one has taken its place
+        if isinstance(module, nn.Linear) and not is_plain_linear(module):
+            return False
+        if module is not block and (has_hooks(module) or is_parametrized(module)):
             return False
         if not getattr(module, "relation", True) or not getattr(module, "vision", True):
             return False
@@ -125,23 +132,40 @@ class _Fused(torch.autograd.Function):
         return gradient, None, None, *found
 
 
+class _InTurn(nn.Module):
+    """The gates by their modules, whose parameters `functional_call` can replace."""
+
+    def __init__(self, gates: Sequence["_Gate"], scale: bool) -> None:
+        super().__init__()
+        self.gates, self.scale = nn.ModuleList(gates), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, weight = x, x
+        for gate in self.gates:
+            weight = cast("_Gate", gate).by_modules(y)
+            y = y * weight if self.scale else y
+        return y if self.scale else weight
+
+
 def _by_modules(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradients once more as autograd finds them in the modules, so that they have gradients themselves."""
-    x, parameters = ctx.saved_tensors[0], list(_parameters(ctx.gates))
+    """The gradients once more as autograd finds them in the modules, so that they have gradients themselves.
+
+    By the forward's own parameters and in its mode: the modules may have others by now, as after a functional_call.
+    """
+    x, *parameters = ctx.saved_tensors[: 1 + _PARAMETERS * len(ctx.gates)]
     norms = [module for gate in ctx.gates for module in gate.modules() if isinstance(module, BatchNorm)]
+    modes = [norm.training for norm in norms]
+    names = [f"gates.{number}.attention.{name}" for number in range(len(ctx.gates)) for name in _NAMES]
     with torch.autocast(x.device.type, dtype=ctx.dtype, enabled=ctx.dtype != x.dtype):
         for norm in norms:
-            norm.track_running_stats = False  # the batch has been counted
+            norm.training, norm.track_running_stats = True, False  # the batch has been counted
         try:
-            y, weight = x, x
-            for gate in ctx.gates:
-                weight = gate.by_modules(y)
-                y = y * weight if ctx.scale else y
+            own = dict(zip(names, parameters, strict=True))
+            result = torch.func.functional_call(_InTurn(ctx.gates, ctx.scale), own, (x,))
         finally:
-            for norm in norms:
-                norm.track_running_stats = True
+            for norm, training in zip(norms, modes, strict=True):
+                norm.training, norm.track_running_stats = training, True
     wanted = [tensor for tensor in (x, *parameters) if tensor.requires_grad]
-    result = y if ctx.scale else weight
     found = iter(torch.autograd.grad(result, wanted, gradient.to(result.dtype), create_graph=True, allow_unused=True))
     of_x, *others = [next(found) if tensor.requires_grad else None for tensor in (x, *parameters)]
     return of_x, None, None, *others

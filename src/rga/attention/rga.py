@@ -3,7 +3,7 @@
 Source: Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998, section 3, and the authors' code for re-ID.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.fx
@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from rga.attention import fused
 from rga.attention.checks import check_size, check_values, reduced
 from rga.attention.half import linear, matmul
+from rga.torch_internals import is_plain_linear
 
+torch.fx.wrap("_weight")
 torch.fx.wrap("check_size")
 torch.fx.wrap("linear")
 torch.fx.wrap("matmul")
@@ -32,7 +34,8 @@ class RelationAttention(nn.Module):
     between R and its embedding W = [W_row, W_col], so W [R(i, :); R(:, i)] = (W_row phi) theta_i + (W_col theta) phi_i,
     with matrices of M x D only. theta, phi and psi are one convolution (BatchNorm and ReLU act on each channel alone),
     and W1 is applied to the two parts of y_i separately instead of to their concatenation. `rga.attention.fused` is
-    the same for training, with a backward of its own.
+    the same for training, with a backward of its own. The linear layers are read, never called: a hook on one of
+    them does nothing, and another layer in the place of one is a TypeError.
 
     Args:
         features, nodes: F and P.
@@ -84,9 +87,10 @@ class RelationAttention(nn.Module):
         check_values(x, self, x.shape[2])
         # A 1x1 convolution takes nodes in either order in memory as they are. Its weight is kept in two dimensions, as
         # a 4-D one turns channels_last with the network and then has the input copied.
-        embedding = F.conv2d(x.unsqueeze(2), self.embed.weight[:, :, None, None])
+        embedding = F.conv2d(x.unsqueeze(2), _weight(self.embed)[:, :, None, None])
         embedding = F.relu(self.embed_bn(embedding), inplace=True).squeeze(2)  # (B, 3D, P)
-        w_mean, w_relation = self.squeeze.weight[:, 0], self.squeeze.weight[:, int(self.vision) :]
+        w1 = _weight(self.squeeze)
+        w_mean, w_relation = w1[:, 0], w1[:, int(self.vision) :]
         if not self.relation:
             hidden = embedding.mean(1).unsqueeze(2) * w_mean  # (B, P, 1) * (hidden)
         elif not self.vision:
@@ -95,7 +99,7 @@ class RelationAttention(nn.Module):
             pair, psi = embedding.split([2 * self.width, self.width], dim=1)
             hidden = torch.addcmul(linear(self._relations(pair), w_relation), psi.mean(1).unsqueeze(2), w_mean)
         hidden = _nodes(F.relu(self.squeeze_bn(_image(hidden)), inplace=True))
-        score = self.score_bn(_image(linear(hidden, self.score.weight)))
+        score = self.score_bn(_image(linear(hidden, _weight(self.score))))
         return torch.sigmoid(score).squeeze(2).to(x.dtype)  # float32 under autocast to float16
 
     def count(self) -> None:
@@ -120,9 +124,23 @@ class RelationAttention(nn.Module):
     def _relations(self, pair: Tensor) -> Tensor:
         """[theta, phi] (B, 2D, P) -> the embedded relations of each node (B, P, M)."""
         theta, phi = pair.split(self.width, dim=1)
-        w_row, w_col = self.relate.weight.split(self.nodes, dim=1)  # (M, P) each
+        w_row, w_col = _weight(self.relate).split(self.nodes, dim=1)  # (M, P) each
         mixed = torch.cat([linear(phi, w_row), linear(theta, w_col)], dim=1)  # (B, 2D, M)
         return _nodes(F.relu(self.relate_bn(_image(matmul(pair.transpose(1, 2), mixed))), inplace=True))
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    """Of one of the linear layers, which are read and never called.
+
+    Raises:
+        TypeError: something else has taken its place, such as LoRA, or a hook would compute its weight.
+    """
+    if not torch.compiler.is_compiling() and not is_plain_linear(layer):
+        raise TypeError(
+            f"RGA reads the weights of its linear layers and never calls them, so that {type(layer).__name__} in the "
+            "place of one, or a hook that computes its weight, would do nothing (of torch.nn.utils.prune: prune.remove)"
+        )
+    return cast("Tensor", layer.weight)
 
 
 def _image(nodes: Tensor) -> Tensor:

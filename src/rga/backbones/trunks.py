@@ -46,6 +46,8 @@ def torchvision_trunk(
     names = [child for child, _ in network.named_children()]
     heads = [child for child in names if child in HEADS]
     trunk = nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in heads))
+    if isinstance(network, torchvision.models.DenseNet):
+        trunk.add_module("relu", nn.ReLU())  # in its forward this one is no module
     if not heads or names[-len(heads) :] != heads:
         raise ValueError(f"torchvision's {name} is not a chain of modules that ends with {' or '.join(HEADS)}")
     if last_stride != 2:

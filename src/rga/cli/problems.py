@@ -37,6 +37,7 @@ _SAID = {
     "CUDA out of memory": _MEMORY,
     "can't allocate memory": _MEMORY,
     "No CUDA GPUs are available": "without a GPU: trainer=auto, or --device cpu",
+    "No supported gpu backend found": "without a GPU: trainer.accelerator=cpu",
     "Found no NVIDIA driver": "without a GPU: trainer=auto, or --device cpu",
     "Torch not compiled with CUDA enabled": "this PyTorch is one for CPUs: trainer=auto, or --device cpu",
     "invalid device ordinal": "there is no GPU of this number: nvidia-smi lists those there are",
@@ -88,6 +89,8 @@ def _known(error: BaseException) -> str | None:
         return f"{' '.join(text.split())}: a job asks for hydra.launcher.gpus_per_node, .mem_gb, .partition, ..."
     if isinstance(error, TypeError) and "unexpected keyword argument" in text:
         return f"{text}: an option in a config that this component does not have"
+    if kind is ValueError and _raised_in(error.__traceback__, "hydra/_internal"):  # flags that exclude each other
+        return text
     if kind in (ValueError, RuntimeError) and _raised_by_us(error.__traceback__):
         return text
     if kind is ValueError and _raised_in(error.__traceback__, "lightning/pytorch"):  # an option of the Trainer

@@ -158,6 +158,11 @@ def _filled(spec: "Table", asked: list[str], run: bool, counted: "Counted" = "al
     from rga.tables.filling import fill, is_hydra
 
     filled = fill(spec, asked, counted=counted)
+    if not run and any(line.startswith("paths.runs=") for line in asked):
+        from rga.runs.compose import runs_folder
+
+        if not (runs := runs_folder(line for line in asked if line.startswith("paths.runs="))).exists():
+            say(f"rga: paths.runs={runs}: there is no such folder, so only recorded runs are shown", err=True)
     if any(line.startswith(("data.root=", "data.table=", "backbone.weights=")) for line in asked):
         _compare_with_named(filled)
     if not run:

@@ -26,7 +26,7 @@ class PPM(nn.Module):
         width, dropout: of `Plain`.
 
     Raises:
-        ValueError: in training, if the batch has one image and a level has one region. See `check_values`.
+        ValueError: no levels; in training, if the batch has one image and a level has one region. See `check_values`.
     """
 
     def __init__(
@@ -39,6 +39,8 @@ class PPM(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        if not bins or min(bins) < 1:
+            raise ValueError(f"bins={list(bins)}: expected at least one level, and regions from 1 on")
         self.bins, each = tuple(bins), channels // len(bins)
         self.levels = nn.ModuleList(
             nn.Sequential(

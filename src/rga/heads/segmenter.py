@@ -1,5 +1,6 @@
 """A segmentation network: trunk, attention beside its features, head."""
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -11,7 +12,15 @@ from rga.plugin import feature_map, put
 
 Head = Callable[[int, int], nn.Module]
 
+log = logging.getLogger("rga")
+
 _MORE = 6720  # pixels: a multiple of all strides there are, 2 to the sixth and 3, 5 and 7
+
+
+def _beside(module: nn.Module) -> bool:
+    """Whether a convolution with a stride has patches for kernels, as ConvNeXt's, whose centre lies between pixels."""
+    strided = isinstance(module, nn.Conv2d) and max(module.stride) > 1
+    return strided and any(size % 2 == 0 for size in module.kernel_size)  # type: ignore[union-attr]
 
 
 class Segmenter(nn.Module):
@@ -52,6 +61,12 @@ class Segmenter(nn.Module):
         outputs = inspect(network, size)
         channels, height, width = feature_map(network, "", outputs)
         self.stride = strides(network, size)
+        if even := [name for name, module in network.named_modules() if _beside(module)]:
+            log.warning(
+                "%s: kernels of even size put features half a stride beside the pixels on which the logits are put: "
+                "the mIoU will be lower than this network's",
+                even[0] + (f" and {len(even) - 1} more" if len(even) > 1 else ""),
+            )
         self.attention = None if block is None else block(channels, (height, width))
         self.head = head(channels if block is None else 2 * channels, classes)
         self.tap: Tap | None = None

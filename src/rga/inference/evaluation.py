@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from omegaconf import DictConfig
 
 from rga.data import marker
@@ -12,8 +13,10 @@ from rga.data.base import in_words
 from rga.errors import ConfigError
 from rga.inference.trained import Trained
 from rga.network import component
+from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs
+from rga.tasks import Segmentation
 from rga.training.monitor import quiet
 from rga.training.speed import expect_precision, prepare_inference
 
@@ -56,6 +59,9 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         index = data.index()
         tested = index if "train" in getattr(data, "test", ()) else index.without("train")
         Inputs(tested, None).check(trained.weights.parent, to_train=False)
+    data.prepare_data()
+    data.setup("test")
+    _expect_classes(trained, data)
     trainer.test(trained.task, datamodule=data, verbose=False)
     options = tuple(f"task.{name}=" for name in _OPTIONS)
     return {
@@ -71,6 +77,24 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         "root": str(data.root),
         "demo": data.synthetic,
     }
+
+
+def _expect_classes(trained: Trained, data: Any) -> None:
+    """See that the data's classes are those that the network was trained for, in their order; identities are not.
+
+    Raises:
+        ConfigError: they are others.
+    """
+    result = read_result((trained.weights.parent / RESULT).absolute()) or {}
+    theirs, mine = result.get("classes"), list(getattr(data, "classes", None) or ())
+    if theirs is None and isinstance(trained.task, Segmentation):  # of a checkpoint alone all that is known
+        theirs, mine = trained.task.colours.tolist(), torch.as_tensor(data.colours).tolist()
+    if theirs is not None and mine and len(theirs) == len(mine) and theirs != mine:
+        place = next(number for number, pair in enumerate(zip(theirs, mine, strict=True)) if pair[0] != pair[1])
+        raise ConfigError(
+            f"the network was trained for other classes than the data have, or for another order: number {place} is "
+            f"{theirs[place]} there and {mine[place]} here"
+        )
 
 
 def write_nothing_elsewhere(config: DictConfig) -> None:

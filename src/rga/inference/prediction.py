@@ -15,7 +15,7 @@ from rga.data import decoding, registry
 from rga.data.progress import watched
 from rga.data.reid.augment import Normalize
 from rga.drawing.overlay import overlay
-from rga.errors import DataError
+from rga.errors import ConfigError, DataError
 from rga.inference.extraction import writing
 from rga.inference.features import digest, expect_outside, find
 from rga.inference.trained import Trained, load
@@ -87,7 +87,13 @@ def predict(
         image = decoding.load(results[result])  # (H, W, 3)
         with torch.inference_mode(), fabric.autocast():
             pixels = normalize(torch.tensor(image, device=fabric.device).permute(2, 0, 1).unsqueeze(0))
-            classes = task(pixels).argmax(1)[0].cpu().numpy()  # (H, W)
+            probabilities = task(pixels)
+            if not bool(probabilities.isfinite().all()):
+                raise ConfigError(
+                    f"the outputs for {results[result]} are not finite: the weights are damaged, or too large for "
+                    f"trainer.precision={trained.config.trainer.precision}"
+                )
+            classes = probabilities.argmax(1)[0].cpu().numpy()  # (H, W)
         drawn = overlay(image, classes, colours, strength) if numbers is None else numbers[classes]
         with writing(result) as file:
             Image.fromarray(drawn).save(file, format="png")
@@ -97,6 +103,10 @@ def predict(
 def _fabric(trained: Trained, device: str) -> Fabric:
     """The device, and the run's number format there."""
     kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdecimal()):
+        raise ConfigError(f"--device {device}: expected auto, cpu, mps, cuda or cuda:1")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {device}: PyTorch finds {torch.cuda.device_count() or 'no'} GPUs here")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     precision = str(trained.config.trainer.precision)

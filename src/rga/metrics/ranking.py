@@ -141,8 +141,8 @@ def _as_scores(distances: Tensor, labels: "_Labels") -> Tensor:
         raise ValueError(f"distances must be chunks (q, {len(labels.kept)}), not {tuple(distances.shape)}")
     if not bool(distances.isfinite().all()):
         raise ValueError("distances are NaN or infinite; the same identity in the same camera is left out in any case")
-    if not distances.is_floating_point():
-        distances = distances.double()
+    if distances.dtype not in (torch.float32, torch.float64):
+        distances = distances.float() if distances.is_floating_point() else distances.double()  # both exactly
     return -distances if bool(labels.kept.all()) else -distances[:, labels.kept.to(distances.device)]
 
 

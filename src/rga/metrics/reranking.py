@@ -57,9 +57,12 @@ def rerank(
         >>> torch.cat(list(rerank(query, gallery))).shape  # for `rga.metrics.evaluate_distances`
         torch.Size([5, 30])
     """
-    if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
-        raise ValueError(f"k1 and k2 are at least 1 and weight is in 0..1, got k1={k1}, k2={k2}, weight={weight}")
+    if not (isinstance(k1, int) and isinstance(k2, int)) or k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
+        got = f"k1={k1}, k2={k2}, weight={weight}"
+        raise ValueError(f"k1 and k2 are at least 1, whole numbers, and weight is in 0..1, got {got}")
     distances = _Distances(query, gallery, metric, memory)
+    if not (len(distances.queries) and len(distances.images)):
+        raise ValueError("there are no queries or no gallery images to rank")
     return _rerank(distances, k1, k2, weight)
 
 

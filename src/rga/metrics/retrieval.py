@@ -55,6 +55,8 @@ class RetrievalMetrics(Metric):
 
     def __init__(self, metric: Literal["cosine", "euclidean"] = "cosine", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if metric not in ("cosine", "euclidean"):
+            raise ValueError(f"unknown metric {metric!r}: choose cosine or euclidean")
         self.metric: Literal["cosine", "euclidean"] = metric
         self.gallery_draws = 0
         self.rerank = False

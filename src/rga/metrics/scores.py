@@ -1,7 +1,8 @@
 """The features of retrieval and the scores of their pairs, in full precision and bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,13 +49,30 @@ def squared_lengths(features: Tensor, name: str) -> Tensor:
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Neither TF32 nor autocast: a training setting must not change what is measured."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    restore = _multiply_in_float32()
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(precision)
+        restore()
+
+
+def _multiply_in_float32() -> Callable[[], None]:
+    """Gives what puts the settings back. A program that has set one backend's has no common one that could be asked."""
+    backends: list[Any] = [getattr(of, "matmul", None) for of in (torch.backends.cuda, torch.backends.mkldnn)]
+    if not all(hasattr(backend, "fp32_precision") for backend in backends):  # PyTorch 2.8
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        return partial(torch.set_float32_matmul_precision, precision)
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+
+    def restore() -> None:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+    return restore
 
 
 def scores_into(

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -181,11 +180,11 @@ def _cache(*folders: Path) -> Path:
 
 
 def _home() -> Path:
-    """The user's cache folder; of a user without a home, as in some containers, one among the temporary files."""
+    """The user's cache folder; of a user without a home, as in some containers, one in which nothing can be kept."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
-        return Path(tempfile.gettempdir())
+        return Path(os.devnull)
 
 
 @lru_cache(maxsize=8)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from rga.errors import ConfigError
 from rga.files import RESULT, expect_no_links_out, write_atomically
 from rga.printing import is_plain
 from rga.runs.identity import VERSION, fingerprint, is_name
@@ -45,7 +46,10 @@ class Run:
 
     @property
     def seed(self) -> int:
-        return int(self.config["seed"])
+        seed = self.config["seed"]
+        if type(seed) is not int:  # a sweep may have any texts and numbers for seeds
+            raise ConfigError(f"seed={seed}: expected a whole number, such as seed=0")
+        return seed
 
     @property
     def name(self) -> str:

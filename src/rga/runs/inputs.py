@@ -31,6 +31,32 @@ class InputsError(ConfigError):
     """A run would be continued, reused or averaged with other data or other weights than its own."""
 
 
+def places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a config's data and weights lie, of which its fingerprint knows the names alone."""
+    data, weights = config.get("data") or {}, starting_weights(config)
+    named = {f"data.{key}": data.get(key) for key in ("root", "table")}
+    return named | {"backbone.weights": weights if weights_file(weights) else None}
+
+
+def expect_one_place(name: str, first: Mapping[str, Any], second: Mapping[str, Any], who: str) -> None:
+    """See that the `places` of two configs of one fingerprint are the same, so that they are one run.
+
+    Args:
+        name: the run's, or the fingerprint.
+        first, second: their `places`.
+        who: what they are called.
+
+    Raises:
+        ConfigError: one reads other data, or another file of weights of the same name.
+    """
+    for key, mine in first.items():
+        if mine != second[key]:
+            raise ConfigError(
+                f"{who} would be one run, {name}, of {key}={mine} and of {key}={second[key]}: give the data a "
+                "data.name, or the weights a file name, of their own"
+            )
+
+
 @dataclass(frozen=True)
 class Index:
     """A data set's images: for each a line `split, name, bytes, label`, between tabs, sorted.

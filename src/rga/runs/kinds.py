@@ -35,7 +35,7 @@ _LEAST = {
     "task.auxiliary": 0, "task.attention_lr": 0, "trainer.accumulate_grad_batches": 1, "head.dropout": 0,
     "scale.shrink": 1,
     "recipe.epochs": 1, "recipe.identities": 1, "recipe.images": 1, "recipe.batch": 1, "recipe.steps": 1,
-    "recipe.schedule.warmup": 0,
+    "recipe.schedule.warmup": 0, "recipe.schedule.gamma": 0, "trainer.gradient_clip_val": 0,
     "data.test_batch": 1, "data.train_identities": 1, "data.workers": 0,
     "trainer.log_every_n_steps": 1, "trainer.check_val_every_n_epoch": 1,
     "trainer.checkpoint_minutes": 0, "trainer.num_nodes": 1,
@@ -48,7 +48,6 @@ _NULL_IN_CONF: dict[tuple[str, str], list[Any]] = {  # what no file gives a kind
     ("lightning.pytorch.Trainer", "limit_train_batches"): [0.5],
     ("lightning.pytorch.Trainer", "limit_val_batches"): [0.5],
 }
-# of two numbers
 _PAIRS = {
     "data.size",
     "data.scales",
@@ -68,9 +67,14 @@ def expect_kinds(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: the first that is of another kind, or out of range, with an example of what is expected.
     """
+    if "epochs" not in (config.get("recipe") or {"epochs": None}):
+        raise ConfigError("recipe.epochs has no value: give one, recipe.epochs=...")
     known = _known()
+    owners = {owner for owner, _ in known}
     for path, key, value in _settings(config, "", ""):
         place = (path.rpartition(".")[0], key[1])  # of files that extend one with the component's name
+        if key[0] not in owners:  # a component of the user's own
+            continue
         (kinds, example), (more, another) = (known.get(name, (frozenset(), None)) for name in (key, place))
         kinds, example = kinds | more, another if example is None else example
         kind = _kind(value)

@@ -3,9 +3,13 @@
 Set where it is repeated, a value would act without being named: tables, headers and plans read the other place.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from rga.errors import ConfigError
 from rga.paths import CONF
@@ -38,15 +42,16 @@ def expect_set_at_source(
     Raises:
         ConfigError: one does; the error names the setting that it repeats.
     """
+    overrides = [single for override in overrides for single in _singles(override)]
     keys = {override: override.partition("=")[0].lstrip("+~") for override in overrides}
     if "backbone.trunk.name" in keys.values() and "backbone.name" not in keys.values():
-        (line,) = (override for override, key in keys.items() if key == "backbone.trunk.name")
+        line = next(override for override, key in keys.items() if key == "backbone.trunk.name")
         raise ConfigError(
             f"{line}: the network would keep its old name in every table: choose it by backbone=NAME, or give "
             "backbone.name as well"
         )
     if "backbone.name" in keys.values() and not any(key.startswith("backbone.trunk") for key in keys.values()):
-        (line,) = (override for override, key in keys.items() if key == "backbone.name")
+        line = [override for override, key in keys.items() if key == "backbone.name"][-1]
         written = composition(overrides, conf=conf, config_dir=config_dir).unresolved
         if _value(written, "backbone.trunk.name") != "${backbone.name}":
             raise ConfigError(
@@ -61,6 +66,26 @@ def expect_set_at_source(
         if _value(written, at) == f"${{{REPEATED[at]}}}":  # a file of the user's own may have a value there
             source = keys[line].replace(at, REPEATED[at], 1)
             raise ConfigError(f"{line}: {at} repeats {REPEATED[at]}, which is what to set: {source}=...")
+
+
+def _singles(override: str) -> list[str]:
+    """An override of one value each for `backbone={name: resnet101}`, which Hydra merges."""
+    key, _, value = override.partition("=")
+    if not value.startswith("{"):
+        return [override]
+    try:
+        found = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return [override]  # Hydra says what is wrong with it
+
+    def flat(node: Any, place: str) -> Iterator[str]:
+        if isinstance(node, Mapping) and node:
+            for name, inner in node.items():
+                yield from flat(inner, f"{place}.{name}")
+        else:
+            yield f"{place}={json.dumps(node, default=str)}"
+
+    return list(flat(found, key))
 
 
 def _at(key: str) -> str | None:

@@ -3,6 +3,7 @@
 What has the last word: the files of the groups < what a network changes of a block < scale < experiment < command line.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,13 +17,19 @@ from rga.errors import ConfigError
 from rga.hydra_internals import unresolved_item
 from rga.paths import CONF
 from rga.runs.identity import public_name
-from rga.runs.kinds import expect_kinds
+from rga.runs.kinds import expect_kinds, expect_known
 
 _TASKS = {
     "ReIDData": "ReID", "SceneData": "Segmentation", "ImageData": "Classification", "FolderData": "Classification",
 }  # fmt: skip
 _WORDS = {"ReID": "re-identification", "Segmentation": "segmentation", "Classification": "classification"}
 _GROUPS = ("task", "data", "backbone", "attention", "head", "recipe", "trainer", "logger")
+_PATHS = [
+    *(("paths", name) for name in ("data", "runs", "cache")),
+    *(("data", name) for name in ("root", "table", "cache")),
+    ("backbone", "weights"), ("backbone.trunk", "weights"),
+]  # fmt: skip
+_ABSENT = "absent"
 _OWN = ("experiment", "scale")  # layers, not groups of settings
 
 
@@ -42,7 +49,18 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error)) from error
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return with_home({str(key): value for key, value in plain.items()})
+
+
+def with_home(config: dict[str, Any]) -> dict[str, Any]:
+    """A resolved config whose paths do not begin with ~, as they may in a file; changed in place."""
+    for place, name in _PATHS:
+        node: Any = config
+        for part in place.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, dict) and isinstance(node.get(name), str):
+            node[name] = os.path.expanduser(node[name])  # noqa: PTH111 - without a home it stays
+    return config
 
 
 def _expect_one_task(config: DictConfig) -> None:
@@ -108,11 +126,11 @@ class Setting:
 
     key: str
     value: Any
-    default: Any  # None where the file has no such key
+    default: Any  # `_ABSENT` where the file has no such key, as a value that was deleted is
     layer: str
 
     def __str__(self) -> str:
-        instead = "" if self.default is None else f" instead of {_text(self.default)}"
+        instead = "" if self.default in (None, _ABSENT) else f" instead of {_text(self.default)}"
         return f"{self.key} is {_text(self.value)}{instead} ({self.layer})"
 
 
@@ -123,8 +141,10 @@ def explain(overrides: Iterable[str], conf: Path = CONF, config_dir: str | Path 
         ConfigError: as `rga.runs.compose.compose`.
     """
     from rga.runs.compose import composition
+    from rga.runs.repeated import expect_set_at_source
 
     overrides = list(overrides)
+    expect_set_at_source(overrides, conf=conf, config_dir=config_dir)
 
     def layer(*words: str) -> dict[str, Any]:
         return composition(words, conf=conf, config_dir=config_dir).unresolved
@@ -132,6 +152,7 @@ def explain(overrides: Iterable[str], conf: Path = CONF, config_dir: str | Path 
     final = composition(overrides, conf=conf, config_dir=config_dir)
     config = resolved(OmegaConf.create(final.unresolved))  # what makes no sense is not explained
     expect_kinds(config)
+    expect_known(OmegaConf.create(final.unresolved))
     root = composition(["~experiment"], conf=conf, config_dir=config_dir).choices
     scale, experiment = final.choices.get("scale") or "paper", final.choices.get("experiment")
     layers = [f"scale={scale}", *([f"experiment={experiment}"] if experiment else [])]
@@ -166,6 +187,8 @@ def explain(overrides: Iterable[str], conf: Path = CONF, config_dir: str | Path 
 def _schedule(recipe: Mapping[str, Any]) -> list[str]:
     """Say where a schedule is longer than the training, as after `recipe.epochs=10` alone."""
     epochs, schedule = recipe["epochs"], recipe.get("schedule") or {}
+    if public_name(str(schedule.get("_target_"))) not in ("warmup_steps", "resnet_steps", "cosine"):
+        return []  # of the user's own
     warmup, milestones = schedule.get("warmup") or 0, schedule.get("milestones") or []
     found = []
     if warmup >= epochs:
@@ -198,6 +221,8 @@ def explained() -> list[str]:
     if not HydraConfig.initialized() or HydraConfig.get().job.config_name != "train":
         return []
     hydra = HydraConfig.get()
+    if any("searchpath" in source.provider for source in hydra.runtime.config_sources):
+        return ["configs of hydra.searchpath: which layer says what is told for those of --config-dir alone"]
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     return explain(hydra.overrides.task, config_dir=folders[0] if folders else None)
 
@@ -205,15 +230,20 @@ def explained() -> list[str]:
 def _differing(stages: list[tuple[str, dict[str, Any]]]) -> list[Setting]:
     values = [_flat(_resolved_where_possible(config)) for _, config in stages]
     written = _flat(stages[-1][1])
-    changed = {key for key in values[-1] if values[-1][key] != values[0].get(key)}
+    every = dict.fromkeys(key for value in (values[-1], values[0]) for key in value)  # there may be some that are gone
+    of = {key: [value.get(key, _ABSENT) for value in values] for key in every}
+    changed = {key for key in every if of[key][-1] != of[key][0]}
     found = []
-    for key in values[-1]:
+    for key in every:
         if key not in changed or key.startswith(("scale.", "backbone.rga.")):
+            continue
+        gone = of[key][-1] is _ABSENT  # but for what is null now, or a node, whose values are listed
+        if gone and any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in values[-1]):
             continue
         if _repeats(key, written, changed):
             continue
-        last = max(number for number in range(1, len(values)) if values[number].get(key) != values[number - 1].get(key))
-        found.append(Setting(key, values[-1][key], values[0].get(key), stages[last][0]))
+        last = max(number for number in range(1, len(values)) if of[key][number] != of[key][number - 1])
+        found.append(Setting(key, of[key][-1], of[key][0], stages[last][0]))
     return found
 
 

@@ -25,6 +25,7 @@ class Entry:
     results: tuple[Mapping[str, Any], ...]
     missing: tuple[int, ...]
     all_seeds: tuple[Mapping[str, Any], ...]  # its results, those of seeds that are not asked for among them
+    places: Mapping[str, Any]  # where its data and weights lie, see `rga.runs.inputs.places`
 
     @property
     def recorded(self) -> frozenset[int]:

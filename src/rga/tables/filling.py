@@ -8,21 +8,25 @@ better or worse ones.
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from omegaconf import OmegaConf
+
 from rga.errors import ConfigError
 from rga.paths import CONF
 from rga.runs import determines_result, fingerprint
-from rga.runs.compose import compose, prepare
-from rga.runs.inputs import InputsError, disagreement, unlike
+from rga.runs.compose import compose, composition, prepare
+from rga.runs.inputs import InputsError, disagreement, expect_one_place, places, unlike
+from rga.runs.kinds import expect_known
 from rga.runs.repeated import expect_set_at_source
 from rga.tables.conditions import Setting, compared
 from rga.tables.filled import Cell, Entry, FilledTable, Line
 from rga.tables.recorded import Record, read_records, results
-from rga.tables.spec import Column, Row, Table
+from rga.tables.spec import Column, Row, Table, stem_of
 
 Counted = Literal["all", "here", "recorded"]
 
@@ -59,8 +63,26 @@ def fill(table: Table, overrides: Sequence[str] = (), conf: Path = CONF, *, coun
         expect_set_at_source((*(own or ()), *request.config), conf=conf)
     lines = tuple(Line(row, tuple(_cells(table, row, columns, request))) for row in table.rows)
     _expect_one_set(table, lines)
+    _expect_one_place(table, lines)
     filled = FilledTable(table, tuple(line for line in overrides if not is_hydra(line)), columns, lines)
     return filled if counted == "here" else replace(filled, stale=_stale(filled))
+
+
+def fill_recorded(
+    table: Table, settings: Iterable[Sequence[str]], conf: Path = CONF, *, counted: Counted = "all"
+) -> Iterator[FilledTable]:
+    """`fill` in each setting in which runs are recorded; one that the table does not take any more is left out, with a
+    warning."""
+    for overrides in settings:
+        try:
+            yield fill(table, overrides, conf, counted=counted)
+        except InputsError:
+            raise
+        except ConfigError as error:
+            if not overrides:
+                raise
+            where = f"{table.results.name}/{stem_of(table.name)}.jsonl"
+            warnings.warn(f"{where}: what is recorded with {' '.join(overrides)} is left out: {error}", stacklevel=2)
 
 
 def canonical(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -72,6 +94,11 @@ def canonical(overrides: Sequence[str]) -> tuple[str, ...]:
 def is_hydra(override: str) -> bool:
     """Whether an override is for Hydra (a launcher, its options) and not for the config."""
     return override_key(override).startswith(("hydra.", "hydra/"))
+
+
+def is_override(line: str) -> bool:
+    """Whether a word of a command line sets something, or deletes it."""
+    return "=" in line or line.startswith("~")
 
 
 def override_key(override: str) -> str:
@@ -88,12 +115,13 @@ def _stale(filled: FilledTable) -> tuple[Record, ...]:
 def _sort(overrides: Sequence[str], conf: Path, counted: Counted) -> _Request:
     data, seeds, config = None, None, []
     for line in overrides:
-        if "=" not in line and not line.startswith("~"):
+        if not is_override(line):
             raise ConfigError(f"{line!r} is no override: expected NAME=VALUE, such as scale=demo")
+        plain = line.lstrip("+")
         if line.startswith("data="):
             data = line.removeprefix("data=")
-        elif line.startswith("seed="):
-            seeds = _seeds(line)
+        elif plain.startswith("seed="):
+            seeds = _seeds(plain)
         elif not is_hydra(line):
             config.append(line)
     return _Request(data, seeds, tuple(config), conf, counted)
@@ -126,12 +154,18 @@ def _refuse_tables_own(table: Table, request: _Request) -> None:
     }  # a group, such as the scale, has a name in the heading
     for override in request.config:
         key = override_key(override)
-        if key in rows | columns:
-            what = "rows" if key in rows else "columns"
-            raise ConfigError(f"{override}: the {what} of {table.label} differ by {key}")
-        if key in whole:
-            own = next(found for found in table.overrides if override_key(found) == key)
-            raise ConfigError(f"{override}: {table.label} is one with {own}; for another one, copy its file")
+        for what, own in (("rows", rows), ("columns", columns), ("", whole)):
+            # A mapping sets all that is in it; within a block that rows choose by name, values may be set.
+            set_too = [
+                other
+                for other in own
+                if other == key or other.startswith(f"{key}.") or ("." in other and key.startswith(f"{other}."))
+            ]
+            if set_too and what:
+                raise ConfigError(f"{override}: the {what} of {table.label} differ by {min(set_too)}")
+            if set_too:
+                line = next(found for found in table.overrides if override_key(found) in set_too)
+                raise ConfigError(f"{override}: {table.label} is one with {line}; for another one, copy its file")
 
 
 def _data_of_scale(table: Table, request: _Request) -> str | None:
@@ -191,6 +225,17 @@ def _expect_one_set(table: Table, lines: Iterable[Line]) -> None:
                         )
 
 
+def _expect_one_place(table: Table, lines: Iterable[Line]) -> None:
+    """See that cells of one fingerprint read the same data and weights: their run would stand in both."""
+    first: dict[str, tuple[str, Entry]] = {}
+    for line in lines:
+        for cell in line.cells:
+            if cell.entry:
+                name, other = first.setdefault(cell.entry.fingerprint, (line.row.name, cell.entry))
+                who = f"{table.label}: {name} and {line.row.name}"
+                expect_one_place(other.fingerprint, other.places, cell.entry.places, who)
+
+
 def _inputs_of(result: Mapping[str, Any], setting: Setting) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """A result's data, and its file of weights, each by name; a set may be there without its training split."""
     inputs = result.get("inputs") or {}
@@ -212,6 +257,8 @@ def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry |
         )
     try:
         config = compose((*own, *request.config), conf=request.conf)
+        if any(override.startswith("+") for override in request.config):  # Hydra refuses others that are misspelt
+            expect_known(OmegaConf.create(composition((*own, *request.config), conf=request.conf).unresolved))
         setting = Setting.of(config)
         comparable = column.of_the_paper and setting.scale == "paper"
         if comparable and request.config:
@@ -234,4 +281,4 @@ def _entry(table: Table, row: Row, column: Column, request: _Request) -> Entry |
         wanted = own_seeds or (() if found else (int(config["seed"]),))
     done = () if config.get("rerun") else {result["seed"] for result in found}
     missing = tuple(seed for seed in wanted if seed not in done)
-    return Entry((*own, *request.config), name, setting, comparable, tuple(found), missing, every)
+    return Entry((*own, *request.config), name, setting, comparable, tuple(found), missing, every, places(config))

@@ -15,11 +15,8 @@ from rga.tables.filled import Cell, FilledTable, Line, fewer_queries
 def as_csv(filled: FilledTable) -> str:
     """One line for each cell; the columns from data on say where `ours` comes from."""
     out = io.StringIO()
-    names = (
-        "table",
-        "group",
-        "row",
-        *filled.table.about,
+    own = "table", "group", "row"
+    after = (
         "literature",
         "column",
         "metric",
@@ -31,13 +28,16 @@ def as_csv(filled: FilledTable) -> str:
         "delta",
         *(_AGAINST if filled.against else ()),
     )
-    writer = csv.DictWriter(out, [*names, *Setting.__annotations__, "overrides"], lineterminator="\n")
+    last = (*Setting.__annotations__, "overrides")
+    taken = {*own, *after, *last}
+    about_names = [f"about {name}" if name in taken else name for name in filled.table.about]
+    writer = csv.DictWriter(out, [*own, *about_names, *after, *last], lineterminator="\n")
     writer.writeheader()
     for line in filled.lines:
         for cell in line.cells:
             # Without a run there is nothing to say where it came from.
             setting = vars(cell.entry.setting) if cell.entry and cell.n else {}
-            about = dict(zip(filled.table.about, line.row.about, strict=True))
+            about = dict(zip(about_names, line.row.about, strict=True))
             literature = str(line.row.literature).lower()
             place = {"table": filled.table.name, "group": line.row.group, "row": line.row.name, **about}
             place |= {"literature": literature, "column": cell.column.name, "metric": cell.metric}

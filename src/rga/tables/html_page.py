@@ -14,7 +14,7 @@ from rga.files import write_atomically
 from rga.paths import CONF, EXPERIMENTS
 from rga.printing import duration
 from rga.tables.filled import Entry, FilledTable
-from rga.tables.filling import fill
+from rga.tables.filling import fill, fill_recorded
 from rga.tables.formats import as_json
 from rga.tables.notes import footnotes, heading, notes
 from rga.tables.origin import short_commit
@@ -38,10 +38,10 @@ def tables_of(words: Sequence[str], experiments: Path = EXPERIMENTS, conf: Path 
     """
     names, overrides = tables_and_overrides(words)
     tables = [load(name, experiments) for name in names or available(experiments)]
-    settings = (
-        (table, [tuple(overrides)] if overrides else sorted({(), *recorded_settings(table)})) for table in tables
-    )
-    return [against_baseline(fill(table, own, conf)) for table, of in settings for own in of]
+    if overrides:
+        return [against_baseline(fill(table, overrides, conf)) for table in tables]
+    settings = ((table, sorted({(), *recorded_settings(table)})) for table in tables)
+    return [against_baseline(filled) for table, of in settings for filled in fill_recorded(table, of, conf)]
 
 
 def write_page(

@@ -6,6 +6,14 @@ from rga.tables.against import lower_is_better
 from rga.tables.filled import Entry, FilledTable, fewer_queries, precision_of
 from rga.tables.filling import override_key
 
+_PROTOCOL = {
+    "task.feature",
+    "task.flip",
+    "task.window",
+    "task.scales",
+    "task.mirror",
+    "data.test",
+}  # settings of a test
 NO_RUN = "\N{EN DASH}"
 NO_NUMBER = NO_RUN  # as the paper prints it
 _CAVEATS = {"demo": "These are NOT results on the paper's data sets."}
@@ -77,7 +85,7 @@ def source(filled: FilledTable) -> str:
 
 def notes(filled: FilledTable) -> list[str]:
     """What is told above the table."""
-    other = [override for override in filled.overrides if override.startswith(("task.", "data.test"))]
+    other = [override for override in filled.overrides if override_key(override) in _PROTOCOL]
     but = f"; here with {' '.join(other)}" if other else ""
     lines = [f"protocol: {filled.table.protocol}{but}"] if filled.table.protocol else []
     lines += [*sources(filled), *_gates(filled), *_precisions(filled)]

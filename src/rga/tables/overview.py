@@ -13,7 +13,8 @@ from rich.text import Text
 from rga.paths import CONF, EXPERIMENTS
 from rga.runs import find_results
 from rga.runs.compose import compose
-from rga.tables.filling import fill
+from rga.tables.filled import Entry
+from rga.tables.filling import fill, fill_recorded
 from rga.tables.recorded import RESULTS, read_records, recorded_settings
 from rga.tables.spec import Table, available, load
 
@@ -29,9 +30,9 @@ def list_tables(experiments: Path = EXPERIMENTS, conf: Path = CONF) -> str:
         table.add_column(Text(heading), justify="left" if left else "right", no_wrap=True)
     data = _data_with_runs(compose(conf=conf)["paths"]["runs"], experiments / RESULTS.name)
     for spec in (load(name, experiments) for name in available(experiments)):
-        table.add_row(*map(Text, (spec.name, *_counts(spec, (), conf, data), spec.title)))
-        for setting in filter(None, recorded_settings(spec)):
-            table.add_row(*map(Text, ("", *_counts(spec, setting, conf), f"with {' '.join(setting)}")))
+        table.add_row(*map(Text, (spec.name, *_counts(spec, conf, data), spec.title)))
+        for filled in fill_recorded(spec, filter(None, recorded_settings(spec)), conf):
+            table.add_row(*map(Text, ("", *_counted(filled.entries), f"with {' '.join(filled.overrides)}")))
     console = Console(file=io.StringIO(), width=1000, color_system=None)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
@@ -50,17 +51,18 @@ def _data_with_runs(runs: str, recorded: Path) -> set[str | None]:
     return here | {name(record.result) for record in read_records(recorded)}
 
 
-def _counts(
-    spec: Table, overrides: Sequence[str], conf: Path, data: Set[str | None] | None = None
-) -> tuple[str, str, str]:
+def _counts(spec: Table, conf: Path, data: Set[str | None]) -> tuple[str, str, str]:
     """What is filled, and how many runs are here and recorded.
 
     `data` are the data sets of all runs: a table without any of them is not composed, which would take seconds for all.
     """
     configs = [column.data for row in spec.rows for column in spec.columns if spec.runnable(row, column) is not None]
-    if data is not None and not data & {None, *configs}:
+    if not data & {None, *configs}:
         return f"0 of {len(configs)}", "0", "0"
-    entries = fill(spec, overrides, conf).entries
+    return _counted(fill(spec, (), conf).entries)
+
+
+def _counted(entries: Sequence[Entry]) -> tuple[str, str, str]:
     recorded = sum(len(entry.recorded) for entry in entries)
     here = sum(len(entry.results) for entry in entries) - recorded
     return f"{sum(bool(entry.results) for entry in entries)} of {len(entries)}", str(here), str(recorded)

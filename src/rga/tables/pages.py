@@ -11,7 +11,7 @@ from rga.paths import CONF
 from rga.printing import markdown
 from rga.tables.curves import Curve, curves_of, draw
 from rga.tables.filled import Cell, FilledTable, Line
-from rga.tables.filling import fill, override_key
+from rga.tables.filling import fill_recorded, override_key
 from rga.tables.measured import measured_table
 from rga.tables.notes import NO_RUN, footnotes, heading, notes, sources
 from rga.tables.origin import origin, runs
@@ -64,9 +64,9 @@ def report(root: Path, conf: Path = CONF) -> list[Path]:
 
 def recorded_tables(experiments: Path, conf: Path = CONF) -> list[FilledTable]:
     """Every table in every setting in which runs were recorded for it, with the recorded runs only."""
-    tables = []
+    tables: list[FilledTable] = []
     for table in (load(name, experiments) for name in available(experiments)):
-        tables += [fill(table, overrides, conf, counted="recorded") for overrides in recorded_settings(table)]
+        tables += fill_recorded(table, recorded_settings(table), conf, counted="recorded")
     return list(map(against_baseline, tables))
 
 

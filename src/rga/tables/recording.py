@@ -71,6 +71,10 @@ def record(words: Sequence[str], replace: bool = False) -> tuple[list[str], list
             done = record_table(table, which, replace=replace)
         except InputsError as error:  # of this table nothing is recorded, of the others what there is
             conflicts.append(f"rga table {' '.join((table.name, *which))}: nothing is recorded: {error}")
+        except ConfigError as error:
+            if tables or which == tuple(overrides):  # what is asked for, and not what is recorded
+                raise
+            conflicts.append(f"rga table {' '.join((table.name, *which))}: {error}")
         else:
             lines.append(str(done))
             conflicts += done.conflicts

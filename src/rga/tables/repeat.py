@@ -81,6 +81,10 @@ def repetition(
         raise ConfigError(
             f"{repeated.runs / record.name} is the recorded run itself: paths.runs=FOLDER names another folder"
         )
+    if made and "rerun" not in given and "paths.runs" in given:
+        raise ConfigError(
+            f"{repeated.runs / record.name} is there already: rerun=true makes it anew, paths.runs=FOLDER another one"
+        )
     return repeated
 
 

@@ -26,7 +26,7 @@ from rga.runs import Run
 from rga.runs.compose import compose, prepare
 from rga.runs.identity import is_name
 from rga.tables.filled import Entry, FilledTable
-from rga.tables.filling import Counted, fill, is_hydra
+from rga.tables.filling import Counted, fill, is_hydra, is_override
 from rga.tables.spec import load
 
 VERSION = 1  # of the file
@@ -225,6 +225,6 @@ def _planned(line: Mapping[str, Any], place: str) -> Planned:
     overrides, cells = (tuple(line[key]) for key in ("overrides", "cells"))
     if not is_name(line["name"]) or not cells or not all(isinstance(text, str) for text in (*overrides, *cells)):
         raise ConfigError(f"{place} is no run of a plan: {line['name']!r}")
-    if foreign := [override for override in overrides if is_hydra(override) or "=" not in override]:
+    if foreign := [override for override in overrides if is_hydra(override) or not is_override(override)]:
         raise ConfigError(f"{place}: {foreign[0]} is no override of a run")
     return Planned(line["number"], line["name"], overrides, cells, line["baseline"], hours, on)

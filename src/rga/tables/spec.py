@@ -136,6 +136,8 @@ def _table(name: str, content: Any, folder: Path) -> Table:
     columns = tuple(_column(item, f"column {number}", ours) for number, item in enumerate(_list(found, "columns"), 1))
     width = None if ours else sum(len(column.metrics) for column in columns)
     about = _texts(found.get("about", []), "about")
+    if len({*about}) < len(about):
+        raise ConfigError(f"about has a heading twice: {', '.join(about)}")
     rows = tuple(_row(item, f"row {number}", width, about) for number, item in enumerate(_list(found, "rows"), 1))
     for kind, names in (("columns", [column.name for column in columns]), ("rows", [row.name for row in rows])):
         if len(set(names)) < len(names):
@@ -221,6 +223,9 @@ def _texts(content: Any, where: str) -> tuple[str, ...]:
     return tuple(map(str, content))
 
 
+_ASKED = ("seed", "rerun", "objective", "paths", "logger")  # of a command, not of what it makes
+
+
 def is_plain_override(override: Any) -> bool:
     """Whether an override only chooses and sets values, as those of tables do.
 
@@ -243,6 +248,8 @@ def _strings(content: Any, where: str) -> tuple[str, ...]:
         raise ConfigError(f"{where}: a list of Hydra overrides such as [attention=rga_sc], not {content!r}")
     if refused := [item for item in content if not is_plain_override(item)]:
         raise ConfigError(f"{where}: {refused[0]!r} is not taken from a table, which chooses and sets values only")
+    if asked := [item for item in content if item.partition("=")[0].lstrip("+~").partition(".")[0] in _ASKED]:
+        raise ConfigError(f"{where}: {asked[0]!r} is for the command line; a table's runs are of all seeds, wherever")
     return tuple(content)
 
 

@@ -1,6 +1,6 @@
 """Image classification: a network whose pooled feature is classified linearly (section 4.3 of the paper)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,8 +26,6 @@ class Classification(Task):
         parts: the arguments of every `Task`.
     """
 
-    metrics = ("error", "top5_error")
-
     def __init__(self, *, smoothing: float = 0.0, **parts: Any) -> None:
         super().__init__(**parts)
         self.smoothing = smoothing
@@ -51,6 +49,10 @@ class Classification(Task):
 
     def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
         self.classifier = nn.Linear(self.channels, len(state["classifier.weight"]))
+
+    @classmethod
+    def metric_names(cls, task: Mapping[str, Any], parts: Sequence[str]) -> tuple[str, ...]:
+        return "error", "top5_error"
 
     def forward(self, images: Tensor) -> Tensor:
         """Args: images (B, 3, H, W), normalised. Returns the logits, (B, classes)."""

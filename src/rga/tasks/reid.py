@@ -1,6 +1,6 @@
 """Person re-identification: a network whose pooled feature identifies a person (section 4.1 of the paper)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -37,8 +37,6 @@ class ReID(Task):
         ValueError: an unknown feature.
     """
 
-    metrics = ("rank1", "rank5", "rank10", "map", "map_trapezoid", "minp")
-
     def __init__(
         self,
         *,
@@ -71,6 +69,12 @@ class ReID(Task):
     def complete(self, state: Mapping[str, Tensor], size: tuple[int, int]) -> None:
         if "classifier.weight" in state:  # it takes no part in a test
             self.classifier = nn.Linear(self.channels, len(state["classifier.weight"]), bias=False)
+
+    @classmethod
+    def metric_names(cls, task: Mapping[str, Any], parts: Sequence[str]) -> tuple[str, ...]:
+        other = "pre_bn/" if task.get("feature", "after_bn") == "after_bn" else "post_bn/"
+        names = ("rank1", "rank5", "rank10", "map", "map_trapezoid", "minp")
+        return tuple(prefix + name for prefix in ("", other, *["rerank/"] * bool(task.get("rerank"))) for name in names)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Args: images (B, 3, H, W), normalised. Returns the feature before and after BN, (B, C) each."""

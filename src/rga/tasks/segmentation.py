@@ -43,8 +43,6 @@ class Segmentation(Task):
     colours: Tensor
     class_weights: Tensor | None
 
-    metrics = ("miou",)
-
     def __init__(
         self,
         *,
@@ -110,6 +108,10 @@ class Segmentation(Task):
             second = (stage_name(self.backbone, self.auxiliary_stage), partial(Plain, width=256))
         self.segmenter = Segmenter(self.backbone, size, len(colours), self.head, self.block, second)
         del self.backbone  # it is the segmenter's now, and has one name
+
+    @classmethod
+    def metric_names(cls, task: Mapping[str, Any], parts: Sequence[str]) -> tuple[str, ...]:
+        return ("miou", *(f"{part}/miou" for part in parts[1:]))
 
     def forward(self, images: Tensor) -> Tensor:
         """Args: images (B, 3, H, W), normalised. Returns probabilities of the classes, (B, classes, H, W)."""

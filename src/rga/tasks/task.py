@@ -1,9 +1,9 @@
 """What the tasks share: a network to train, its optimiser and its schedule."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -28,8 +28,6 @@ class Task(pl.LightningModule):
             they alone are new, they may need larger steps than a network that is trained already.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ()  # what a test gives, by their last names; `iou/CLASS` besides
-
     def __init__(
         self,
         network: nn.Module,
@@ -45,6 +43,11 @@ class Task(pl.LightningModule):
         self.prepared: Callable[[nn.Module], None] | None = None
         self.damaged: Tensor | None = None  # in a test: how many images have outputs that are not finite
         self.queries: dict[str, str] | None = None  # after a test by queries: what each gave, see `rga.runs.queries`
+
+    @classmethod
+    def metric_names(cls, task: Mapping[str, Any], parts: Sequence[str]) -> tuple[str, ...]:
+        """What a test gives, with these settings of the task, on these splits; `iou/CLASS` besides. (): not known."""
+        return ()
 
     @property
     def trained(self) -> nn.Module:

@@ -15,6 +15,9 @@ from rga.runs.inputs import Inputs, InputsError
 
 log = logging.getLogger("rga")
 
+# Options of `conf/trainer` that are ours, not Lightning's.
+OWN = ("checkpoint_minutes", "sync_batchnorm", "max_time", "channels_last", "compile", "tf32")
+
 
 def expect_asked(this: Run) -> None:
     """See that a job is the run that its sweep or plan has asked for, which gives it the run's name.
@@ -64,7 +67,9 @@ def expect_objective(objective: str | None, metrics: Sequence[str]) -> None:
     Raises:
         ConfigError: it is none of them.
     """
-    if objective is None or not metrics or objective.startswith("iou/") or objective.rpartition("/")[2] in metrics:
+    if objective is None or not metrics or objective in metrics:
+        return
+    if objective.startswith("iou/") and "miou" in metrics:  # the data say which classes there are
         return
     raise ConfigError(f"objective={objective}: the metrics are {', '.join(metrics)}")
 
@@ -72,6 +77,8 @@ def expect_objective(objective: str | None, metrics: Sequence[str]) -> None:
 def trainer_settings(config: DictConfig) -> dict[str, Any]:
     """The options of Lightning's Trainer, but for those that would make a result what it does not say."""
     settings = {str(option): value for option, value in config.trainer.items()}
+    if gone := [option for option in OWN if option not in settings]:
+        raise ConfigError(f"trainer.{gone[0]} has no value: give one, trainer.{gone[0]}=...")
     if "max_epochs" in settings:
         raise ConfigError("trainer.max_epochs: how many epochs a run has is recipe.epochs")
     if settings.get("overfit_batches"):

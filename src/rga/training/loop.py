@@ -49,6 +49,13 @@ def run(config: DictConfig) -> Any:
         StoppedError: a signal has ended it.
     """
     plain = resolved(config)
+    groups = ("task", "data", "backbone", "recipe", "trainer", "logger")
+    if gone := [group for group in groups if plain.get(group) is None]:
+        raise ConfigError(f"{gone[0]} has no value: it is one of the files in conf/{gone[0]}")
+    if str(plain["data"].get("_target_", "")).startswith("rga.") and "seed" not in plain["data"]:
+        raise ConfigError("data.seed has no value: it is the run's, as in the files of conf/data, seed: ${seed}")
+    if gone := [name for name, logger in plain["logger"].items() if "_target_" not in (logger or {})]:
+        raise ConfigError(f"logger.{gone[0]} is no whole logger: choose it as well, logger={gone[0]}")
     expect_known(config)
     expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)
@@ -99,7 +106,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     from rga.training.sync import SyncBatchNorm
 
     engine.follow_parent()
-    expect_objective(config.objective, getattr(get_class(config.task._target_), "metrics", ()))
+    names = getattr(get_class(config.task._target_), "metric_names", lambda *_: ())
+    expect_objective(config.objective, names(config.task, config.data.get("test") or ()))
     quiet()
     pl.seed_everything(this.seed, workers=True, verbose=False)
     settings = world.shared_out(trainer_settings(config))

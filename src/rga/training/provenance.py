@@ -36,9 +36,9 @@ def of_all(sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     {'device': '8 x H100; 1 x CPU', 'commit': None}
     """
     return {
-        key: of_all([session[key] for session in sessions])
+        key: of_all([session.get(key, {}) for session in sessions])  # another version's may lack it
         if isinstance(value, Mapping)
-        else "; ".join(dict.fromkeys(session[key] for session in sessions if session[key] is not None)) or None
+        else "; ".join(dict.fromkeys(filter(None, (session.get(key) for session in sessions)))) or None
         for key, value in sessions[-1].items()
     }
 

@@ -117,3 +117,11 @@ def test_strange_names_are_listed(root: Path) -> None:
     (root / "query" / "someone.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 images .* query/someone\.jpg"):
         market1501.read(root)
+
+
+def test_people_who_are_trained_and_tested_on_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    market1501.read(root)
+    assert not caplog.text
+    shutil.copy(root / "query" / NAMES["query"][0], root / "bounding_box_train")
+    market1501.read(root)
+    assert "1 identities are numbered alike in the training and the test split" in caplog.text

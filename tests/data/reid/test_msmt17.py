@@ -214,3 +214,12 @@ def test_the_demo_is_like_the_real_one(synthetic: Path, tmp_path: Path) -> None:
 def test_wrong_numbers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="are at least 1: "):
         writers.write_msmt17_v1(tmp_path / "set", images=0)
+
+
+def test_an_image_that_is_listed_twice(root: Path) -> None:
+    """It would count twice in every metric, or have two identities."""
+    line = LISTS["list_gallery.txt"][0]
+    with (root / "list_gallery.txt").open("a") as file:
+        file.write(f"{line.split()[0]} 0\n")
+    with pytest.raises(DataError, match=r"list_gallery\.txt: images that are listed twice: 0001/0001_000_02"):
+        msmt17.V1.read(root)

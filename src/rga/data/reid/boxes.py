@@ -7,6 +7,7 @@
 What the names are exactly, and what follows from an identity, is each data set's own matter.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from rga.data import audit
 from rga.data.base import Sample, Split, identities, shorten
 from rga.data.listing import listing, locate
 from rga.errors import DataError
+
+log = logging.getLogger("rga")
 
 TRAIN, QUERY, GALLERY = PARTS = ("bounding_box_train", "query", "bounding_box_test")
 
@@ -63,6 +66,12 @@ class Boxes:
                     samples.append(Sample(path, int(match[1]), int(match[2])))
                 else:
                     found.strangers.append(path)
+        if shared := {sample.identity for sample in found.parts[TRAIN]} & {s.identity for s in found.parts[QUERY]}:
+            log.warning(
+                "%s: %d identities are numbered alike in the training and the test split: if they are the same people, "
+                "the metrics are of people who were trained on: %s",
+                folder, len(shared), shorten([*map(str, sorted(shared))]),
+            )  # fmt: skip
         return found
 
     def refuse(self, strangers: list[Path]) -> None:
