@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig
 
 from rga.data import marker
@@ -48,6 +49,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         enable_checkpointing=False,
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
+        callbacks=[LambdaCallback(on_test_start=lambda trainer, _: _expect_classes(trained, trainer.datamodule))],
     )
     expect_precision(trainer.strategy.root_device, str(config.trainer.precision))
     if trained.recorded_root:
@@ -59,9 +61,6 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         index = data.index()
         tested = index if "train" in getattr(data, "test", ()) else index.without("train")
         Inputs(tested, None).check(trained.weights.parent, to_train=False)
-    data.prepare_data()
-    data.setup("test")
-    _expect_classes(trained, data)
     trainer.test(trained.task, datamodule=data, verbose=False)
     options = tuple(f"task.{name}=" for name in _OPTIONS)
     return {

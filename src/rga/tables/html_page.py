@@ -25,6 +25,8 @@ from rga.tables.spec import available, load, tables_and_overrides
 
 _PARTS = Path(__file__).parent / "html"
 _IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
+_PLOTTED = ("epoch", "loss", "val/", "gates/")  # of a curve, by how their names begin
+_POINTS = 120  # of a plotted curve
 _NOT_COMPARED = ("seed", "paths", "logger", "hydra", "rerun", "objective")  # of a config: they make no other run
 
 
@@ -182,5 +184,21 @@ def _run(result: Any) -> dict[str, Any]:
         "device": result.get("device") or "unknown",
         "commit": short_commit(result.get("commit")),
         "finished": str(result.get("finished_at") or "unknown")[:10],
-        "curve": result.get("curve") or [],
+        "curve": _columns(_spread(result.get("curve") or [])),
     }
+
+
+def _spread(curve: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """At most `_POINTS` epochs of a curve, equally distant, the last one among them."""
+    return curve[:: -max(1, -(-len(curve) // _POINTS))][::-1]
+
+
+def _columns(curve: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the page plots of a curve: names of values once, and rows of values, null where an epoch has none."""
+    names = list(dict.fromkeys(name for entry in curve for name in entry if name.startswith(_PLOTTED)))
+    return {"names": names, "rows": [[_short(entry.get(name)) for name in names] for entry in curve]}
+
+
+def _short(value: Any) -> Any:
+    """A number with the digits that a plot can show: of 17 each the page would be twice as large."""
+    return float(f"{value:.5g}") if isinstance(value, float) else value

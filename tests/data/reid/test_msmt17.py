@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rga.data import check
+from rga.data import ReIDData, check
 from rga.data.base import cameras, identities
 from rga.data.demo import writers
 from rga.data.marker import MARKER
@@ -221,5 +221,5 @@ def test_an_image_that_is_listed_twice(root: Path) -> None:
     line = LISTS["list_gallery.txt"][0]
     with (root / "list_gallery.txt").open("a") as file:
         file.write(f"{line.split()[0]} 0\n")
-    with pytest.raises(DataError, match=r"list_gallery\.txt: images that are listed twice: 0001/0001_000_02"):
-        msmt17.V1.read(root)
+    with pytest.raises(DataError, match=r"gallery: images that are named twice: .*0001/0001_000_02"):
+        ReIDData(msmt17.V1.read, root, (8, 4)).prepare_data()

@@ -118,8 +118,6 @@ class MSMT17:
     def _samples(self, images: Path, *lists: Path) -> list[Sample]:
         """The images that the lists name, in the order of their names."""
         lines = sorted(line for path in lists for line in _lines(path, images))
-        if twice := [name for name, count in Counter(line.file for line in lines).items() if count > 1]:
-            raise DataError(f"{', '.join(map(str, lists))}: images that are listed twice: {shorten(twice)}")
         return [Sample(images / line.file, line.identity, line.camera) for line in lines]
 
 

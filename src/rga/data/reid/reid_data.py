@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rga.data import decoding, matches
-from rga.data.base import Sample, Split, identities
+from rga.data.base import Sample, Split, identities, shorten
 from rga.data.module import DataModule
 from rga.data.reid.augment import ReIDAugment
 from rga.data.reid.image_store import ImageStore, cached_file
@@ -97,12 +98,16 @@ class ReIDData(DataModule):
         """Write the demo data where they are wanted, and stop here, in one process, where the data are not as expected.
 
         Raises:
-            DataError: see the reader; also, no query has a match, or, to train, the training split has fewer identities
-                than a batch needs.
+            DataError: see the reader; also, an image is named twice in a split, no query has a match, or, to train, the
+                training split has fewer identities than a batch needs.
             ConfigError: batches without triplets.
         """
         self.write_demo()
         split = self.split()
+        for part, samples in (("train", split.train), ("query", split.query), ("gallery", split.gallery)):
+            if twice := [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]:
+                names = shorten(sorted(map(str, twice)))
+                raise DataError(f"{self.root}, {part}: images that are named twice: {names}")
         matches.verify(split, self.root)
         self.expect_parts("query and gallery", len(split.query) + len(split.gallery))
         if self.trainer is not None and self.trainer.state.fn == "test":

@@ -36,9 +36,15 @@ function grid(parent, headings, rows) {
 
 const of = (run) => data.runs[`${run.fingerprint}/${run.seed}`];
 
+// A run's curve, an object for each epoch.
+function curveOf(run) {
+  const { names, rows } = of(run).curve;
+  return rows.map((row) => Object.fromEntries(row.map((value, place) => [names[place], value]).filter(([, value]) => value !== null)));
+}
+
 // The gates of one run over its epochs: a chart for each statistic, a line for each stage and kind of gate.
 function gates(place, run) {
-  const curve = of(run).curve;
+  const curve = curveOf(run);
   for (const statistic of ["mean", "std", "saturated"]) {
     const names = [...new Set(curve.flatMap(Object.keys))].filter((key) => key.startsWith("gates/") && key.endsWith(`/${statistic}`));
     if (!names.length) continue;
@@ -69,7 +75,7 @@ function open(baseline, row, cell) {
   make("h3", "Seeds", place);
   dialog.showModal();
   chart(place, [{ type: "scatter", mode: "markers", x: cell.runs.map((run) => `seed ${run.seed}`), y: cell.runs.map((run) => run.value), marker: { size: 10 } }], "", `${cell.metric} (%)`);
-  const curves = cell.runs.map((run) => [run.seed, of(run).curve]);
+  const curves = cell.runs.map((run) => [run.seed, curveOf(run)]);
   for (const key of new Set(curves.flatMap(([, curve]) => curve.flatMap(Object.keys)))) {
     if (key !== "loss" && !key.startsWith("val/")) continue;
     make("h3", `While training: ${key}`, place);
