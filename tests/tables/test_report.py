@@ -13,6 +13,7 @@ from rga.paths import EXPERIMENTS
 from rga.runs import Run
 from rga.tables import load
 from rga.tables.curves import Curve, digest, draw
+from rga.tables.html_page import _columns, _spread
 from rga.tables.pages import BEGIN, CURVES, END, SHOWN, images, page, recorded_tables, report, with_summary
 from rga.tables.recorded import RESULTS
 from rga.tables.recording import record_table
@@ -195,3 +196,12 @@ def test_columns_of_one_data_set_have_images_of_their_own(cache: Path) -> None:
     (filled,) = (table for table in recorded_tables(EXPERIMENTS) if table.table.name == "identities")
     with_runs = {cell.column.name for cell in filled.cells if cell.n}
     assert len(images([filled])) == len(with_runs) > 1
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 120, 121, 600])
+def test_the_page_plots_a_curve_to_its_end(epochs: int) -> None:
+    curve = [{"epoch": float(epoch + 1), "lr": 0.1, "val/map": 0.123456789} for epoch in range(epochs)]
+    plotted = _columns(_spread(curve))
+    assert len(plotted["rows"]) <= 120
+    assert plotted["names"] == (["epoch", "val/map"] if epochs else [])
+    assert plotted["rows"][-1:] == ([[float(epochs), 0.12346]] if epochs else [])
