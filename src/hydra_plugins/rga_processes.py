@@ -17,6 +17,7 @@ from rga.errors import ConfigError, DataError
 from rga.runs import Run
 from rga.runs.inputs import InputsError, expect_one_place, places
 from rga.runs.settings import with_home
+from rga.training.checks import asked_for
 from rga.training.launcher import Busy, Job, Outcome, run_jobs
 from rga.training.reused import compare_reused
 from rga.training.shares import alike, slots_for
@@ -140,13 +141,12 @@ class ProcessLauncher(Launcher):
             ret.status = JobStatus.FAILED
             ret.return_value = JobFailedError(f"{job.label}: {error} (see {job.console})")
             return
-        objective = job.run.config.get("objective")
-        if objective and objective not in result["metrics"]:
-            said = f"objective={objective}: the metrics are {', '.join(result['metrics'])}"
-            ret.status, ret.return_value = JobStatus.FAILED, JobFailedError(f"{job.label}: {said}")
+        try:
+            ret.return_value = asked_for(job.run.config.get("objective"), result["metrics"])
+        except ConfigError as error:
+            ret.status, ret.return_value = JobStatus.FAILED, JobFailedError(f"{job.label}: {error}")
             return
         ret.status = JobStatus.COMPLETED
-        ret.return_value = result["metrics"][objective] if objective else result["metrics"]
 
     @staticmethod
     def _report(failures: Sequence[Outcome]) -> None:

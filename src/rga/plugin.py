@@ -65,7 +65,7 @@ def plug(network: nn.Module, block: Block | None, after: Iterable[str], input_si
         made = block(third, (first, second)) if last else block(first, (second, third))
         if not isinstance(made, nn.Module):
             raise ValueError(f"block gives {made!r}, not a module, for the stage {name!r}")
-        if made in blocks.values() or made in network.modules():
+        if any(made in one.modules() for one in (network, *blocks.values())):
             raise ValueError(f"block gives one module for several stages, {name!r} among them: each has one of its own")
         made = ChannelsLast(made) if last else made
         made.train(stage.training)

@@ -1,10 +1,13 @@
 """What blocks ask of their options and of what they are given."""
 
 from numbers import Integral
+from typing import cast
 
 import torch
 import torch.fx
 from torch import Tensor, nn
+
+from rga.torch_internals import is_plain_linear
 
 
 def reduced(count: int, ratio: int, least: int = 1, *, name: str = "reduction") -> int:
@@ -55,3 +58,17 @@ def check_size(x: Tensor, channels: int, size: tuple[int, int]) -> None:
 
 
 torch.fx.node.has_side_effect(check_size)  # a traced network keeps it, although it gives nothing
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """The weight of one of RGA's linear layers, which are read and never called.
+
+    Raises:
+        TypeError: something else has taken its place, such as LoRA, or a hook would compute its weight.
+    """
+    if not torch.compiler.is_compiling() and not is_plain_linear(layer):
+        raise TypeError(
+            f"RGA reads the weights of its linear layers and never calls them, so that {type(layer).__name__} in the "
+            "place of one, or a hook that computes its weight, would do nothing (of torch.nn.utils.prune: prune.remove)"
+        )
+    return cast("Tensor", layer.weight)

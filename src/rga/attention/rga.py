@@ -3,7 +3,7 @@
 Source: Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998, section 3, and the authors' code for re-ID.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.fx
@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rga.attention import fused
-from rga.attention.checks import check_size, check_values, reduced
+from rga.attention.checks import check_size, check_values, reduced, weight_of
 from rga.attention.half import linear, matmul
-from rga.torch_internals import is_plain_linear
 
-torch.fx.wrap("_weight")
 torch.fx.wrap("check_size")
 torch.fx.wrap("linear")
 torch.fx.wrap("matmul")
+torch.fx.wrap("weight_of")
 
 
 class RelationAttention(nn.Module):
@@ -87,9 +86,9 @@ class RelationAttention(nn.Module):
         check_values(x, self, x.shape[2])
         # A 1x1 convolution takes nodes in either order in memory as they are. Its weight is kept in two dimensions, as
         # a 4-D one turns channels_last with the network and then has the input copied.
-        embedding = F.conv2d(x.unsqueeze(2), _weight(self.embed)[:, :, None, None])
+        embedding = F.conv2d(x.unsqueeze(2), weight_of(self.embed)[:, :, None, None])
         embedding = F.relu(self.embed_bn(embedding), inplace=True).squeeze(2)  # (B, 3D, P)
-        w1 = _weight(self.squeeze)
+        w1 = weight_of(self.squeeze)
         w_mean, w_relation = w1[:, 0], w1[:, int(self.vision) :]
         if not self.relation:
             hidden = embedding.mean(1).unsqueeze(2) * w_mean  # (B, P, 1) * (hidden)
@@ -99,7 +98,7 @@ class RelationAttention(nn.Module):
             pair, psi = embedding.split([2 * self.width, self.width], dim=1)
             hidden = torch.addcmul(linear(self._relations(pair), w_relation), psi.mean(1).unsqueeze(2), w_mean)
         hidden = _nodes(F.relu(self.squeeze_bn(_image(hidden)), inplace=True))
-        score = self.score_bn(_image(linear(hidden, _weight(self.score))))
+        score = self.score_bn(_image(linear(hidden, weight_of(self.score))))
         return torch.sigmoid(score).squeeze(2).to(x.dtype)  # float32 under autocast to float16
 
     def count(self) -> None:
@@ -124,23 +123,9 @@ class RelationAttention(nn.Module):
     def _relations(self, pair: Tensor) -> Tensor:
         """[theta, phi] (B, 2D, P) -> the embedded relations of each node (B, P, M)."""
         theta, phi = pair.split(self.width, dim=1)
-        w_row, w_col = _weight(self.relate).split(self.nodes, dim=1)  # (M, P) each
+        w_row, w_col = weight_of(self.relate).split(self.nodes, dim=1)  # (M, P) each
         mixed = torch.cat([linear(phi, w_row), linear(theta, w_col)], dim=1)  # (B, 2D, M)
         return _nodes(F.relu(self.relate_bn(_image(matmul(pair.transpose(1, 2), mixed))), inplace=True))
-
-
-def _weight(layer: nn.Module) -> Tensor:
-    """Of one of the linear layers, which are read and never called.
-
-    Raises:
-        TypeError: something else has taken its place, such as LoRA, or a hook would compute its weight.
-    """
-    if not torch.compiler.is_compiling() and not is_plain_linear(layer):
-        raise TypeError(
-            f"RGA reads the weights of its linear layers and never calls them, so that {type(layer).__name__} in the "
-            "place of one, or a hook that computes its weight, would do nothing (of torch.nn.utils.prune: prune.remove)"
-        )
-    return cast("Tensor", layer.weight)
 
 
 def _image(nodes: Tensor) -> Tensor:

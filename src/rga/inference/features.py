@@ -56,11 +56,11 @@ class Extractor:
         expect_precision(fabric.device, str(config.trainer.precision))
         prepare_inference(task, fabric.device, config.trainer)
         self.network = fabric.setup_module(task)
-        self.normalize, self.device = Normalize.of(config.data.augment).to(fabric.device), fabric.device
         plain, own = Normalize(), Normalize.of(config.data.augment)
         if not (torch.equal(own.scale, plain.scale) and torch.equal(own.shift, plain.shift)):
             numbers = {key: list(config.data.augment[key]) for key in ("mean", "std") if config.data.augment.get(key)}
             self.identity["normalisation"] = ", ".join(f"{key} {values}" for key, values in numbers.items())
+        self.normalize, self.device = own.to(fabric.device), fabric.device
 
     def __call__(self, paths: Sequence[Path], skip_unreadable: bool = False) -> Iterator[tuple[list[Path], Tensor]]:
         """Batch by batch, the images that could be read and their features, (B, D) float32 on the CPU.

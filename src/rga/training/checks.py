@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,19 @@ def expect_objective(objective: str | None, metrics: Sequence[str]) -> None:
     if objective.startswith("iou/") and "miou" in metrics:  # the data say which classes there are
         return
     raise ConfigError(f"objective={objective}: the metrics are {', '.join(metrics)}")
+
+
+def asked_for(objective: str | None, metrics: Mapping[str, float]) -> Any:
+    """What a sweeper is given of a result: the metric that it asks for, or all.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if objective is None:
+        return metrics
+    if objective not in metrics:
+        raise ConfigError(f"objective={objective}: the metrics are {', '.join(metrics)}")
+    return metrics[objective]
 
 
 def trainer_settings(config: DictConfig) -> dict[str, Any]:

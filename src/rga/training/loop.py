@@ -20,6 +20,7 @@ from rga.runs.kinds import expect_kinds, expect_known
 from rga.runs.settings import chosen, explained, resolved
 from rga.training import engine
 from rga.training.checks import (
+    asked_for,
     expect_asked,
     expect_finished,
     expect_finite,
@@ -71,12 +72,7 @@ def run(config: DictConfig) -> Any:
     else:
         with stopping(not_begun):
             result = _execute(config, this)
-    objective = plain["objective"]
-    if objective is None or result is None:
-        return result and result["metrics"]
-    if objective not in result["metrics"]:
-        raise ConfigError(f"objective={objective}: the metrics are {', '.join(result['metrics'])}")
-    return result["metrics"][objective]
+    return result and asked_for(plain["objective"], result["metrics"])
 
 
 def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
