@@ -110,7 +110,13 @@ def _run(weights: Any) -> _Run | None:
 
 
 def component(node: Mapping[str, Any], **parts: Any) -> Any:
-    """Instantiate a config's node; ConfigError, with the cause alone, where an argument of it is refused."""
+    """Instantiate a config's node, with the parts that are no config's.
+
+    Raises:
+        ConfigError: an argument is refused, with the cause alone, or it is one of the parts, which would go over it.
+    """
+    if given := sorted(node.keys() & parts.keys()):
+        raise ConfigError(f"{', '.join(given)}: rga gives this itself, so what the config has would be left out")
     try:
         return instantiate(node, **parts)
     except InstantiationException as error:

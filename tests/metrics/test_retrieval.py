@@ -46,6 +46,16 @@ def test_index_drops_doubles_and_restores_the_order() -> None:
     assert {name: value.item() for name, value in metric.compute().items()} == expected
 
 
+def test_nothing_of_a_batch_is_kept() -> None:
+    """A tensor of a loader's worker holds a file open for as long as it lives."""
+    columns, _ = reference()
+    metric = RetrievalMetrics()
+    metric.update(*columns)
+    kept = [metric.identities, metric.cameras, metric.is_query, metric.index]
+    for (mine,), given in zip(kept, columns[1:], strict=True):
+        assert mine.untyped_storage().data_ptr() != given.untyped_storage().data_ptr()
+
+
 def test_compute_on_cpu_and_euclidean() -> None:
     columns, expected = reference()
     columns = (torch.nn.functional.normalize(columns[0]), *columns[1:])  # on the sphere both rank alike

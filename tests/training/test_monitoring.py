@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from rga.errors import ConfigError
 from rga.tasks import Classification, ReID, Segmentation
 from rga.training.checkpoints import StopWhenDiverged
-from rga.training.checks import OWN, expect_objective, trainer_settings
+from rga.training.checks import OWN, expect_objective, refuse_defaults_of_environment, trainer_settings
 from rga.training.monitor import EpochSeed, Monitor
 from rga.training.provenance import of_all
 
@@ -212,6 +212,19 @@ def test_a_test_is_of_all_batches(limit: float | None, whole: bool) -> None:
     config = OmegaConf.create({"trainer": {**dict.fromkeys(OWN), "limit_test_batches": limit}})
     with nullcontext() if whole else pytest.raises(ConfigError, match="no result"):
         trainer_settings(config)
+
+
+def test_lightning_takes_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would: PL_TRAINER_LIMIT_TEST_BATCHES=2 is a test on two batches, under the name of the whole one."""
+    refuse_defaults_of_environment()
+    monkeypatch.setenv("PL_TRAINER_LIMIT_TEST_BATCHES", "2")
+    assert pl.Trainer(logger=False, accelerator="cpu").limit_test_batches == 2
+    with pytest.raises(
+        ConfigError, match=r"unset PL_TRAINER_LIMIT_TEST_BATCHES, and give \+trainer\.limit_"
+    ):
+        refuse_defaults_of_environment()
+    monkeypatch.setenv("PL_TRAINER_LIMIT_TEST_BATCHES", "")
+    refuse_defaults_of_environment()
 
 
 def test_what_all_sessions_have_computed_with() -> None:

@@ -34,6 +34,24 @@ def test_tested_again_it_gives_the_same(finished: Path) -> None:
     assert evaluate(load(folder))["metrics"] == pytest.approx(only_result(finished)["metrics"], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["+trainer.callbacks=[{_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.01}]"],
+            "trainer: callbacks: rga gives this itself",
+        ),
+        (["+trainer.logger=false"], "trainer: logger: rga gives this itself"),
+        (["trainer.strategy=ddp_spawn", "trainer.devices=2"], "trainer.strategy: a run cannot be sent to processes"),
+    ],
+)
+def test_what_would_be_left_out_or_fail_is_refused(tmp_path: Path, options: list[str], told: str) -> None:
+    done = train(tmp_path / "runs", *options, check=False)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert not list(tmp_path.glob("runs/*/*/last.ckpt"))
+
+
 def test_a_job_that_would_be_another_run_does_nothing(finished: Path) -> None:
     """A sweep, or a plan, tells each job the name of its run."""
     done = train(finished, "attention=rga_s", "hydra.job.name=0123456789ab/0", check=False)

@@ -18,6 +18,7 @@ from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs
 from rga.tasks import Segmentation
+from rga.training.checks import refuse_defaults_of_environment
 from rga.training.monitor import quiet
 from rga.training.speed import expect_precision, prepare_inference
 
@@ -40,6 +41,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     """
     config = trained.config
     quiet()
+    refuse_defaults_of_environment()
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,

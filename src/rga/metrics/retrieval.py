@@ -79,11 +79,12 @@ class RetrievalMetrics(Metric):
         if features.ndim != 2 or any(len(x) != len(features) for x in (identities, cameras, is_query)):
             shapes = ", ".join(str(tuple(x.shape)) for x in (features, identities, cameras, is_query))
             raise ValueError(f"expected (B, D), (B,), (B,), (B,), not {shapes}")
+        if index is None:
+            index = torch.full_like(identities, -1)
         self.features.append(features.detach())
-        self.identities.append(identities.long())
-        self.cameras.append(cameras.long())
-        self.is_query.append(is_query.long())  # not bool: not every backend gathers that
-        self.index.append(torch.full_like(identities, -1, dtype=torch.long) if index is None else index.long())
+        for kept, values in ((self.identities, identities), (self.cameras, cameras), (self.index, index)):
+            kept.append(values.to(torch.long, copy=True))  # tensors of a loader's workers hold files open
+        self.is_query.append(is_query.to(torch.long, copy=True))  # not bool: not every backend gathers that
 
     def compute(self) -> dict[str, Tensor]:
         """Fractions in 0..1, float64 scalars (float32 on MPS): rank1, rank5, rank10, map, map_trapezoid, minp.

@@ -1,13 +1,12 @@
 """A filled table as a table of wandb: logged as it is, without any training."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any
 
 from rga.tables.dashboard import run_of_table, table_key, title_of
 from rga.tables.filled import FilledTable
-from rga.wandb_account import is_offline
+from rga.wandb_account import mode as wandb_mode
 
 COLUMNS = ("group", "row", "column", "metric", "paper", "ours", "std", "n", "delta", "parameters", "data", "scale")
 
@@ -24,7 +23,7 @@ def log_table(filled: FilledTable, project: str, entity: str | None, folder: Pat
 
     name = run_of_table(filled)
     folder.mkdir(parents=True, exist_ok=True)
-    mode: Any = "offline" if is_offline() else os.environ.get("WANDB_MODE") or "online"
+    mode: Any = wandb_mode()
     run = wandb.init(
         project=project, entity=entity, dir=folder, id=name, name=title_of(filled),
         job_type="table", tags=[filled.table.label, name], resume="allow", mode=mode,
@@ -34,7 +33,7 @@ def log_table(filled: FilledTable, project: str, entity: str | None, folder: Pat
         run.log({table_key(filled): wandb.Table(columns=list(COLUMNS), data=rows_of(filled))})
         sent = Path(run.dir).parent
     if mode == "disabled":
-        return "not logged, as WANDB_MODE=disabled says"
+        return "not logged: wandb is disabled here, by WANDB_MODE or `wandb disabled`"
     return (
         f"logged in {run.url}"
         if mode == "online"

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,20 @@ def asked_for(objective: str | None, metrics: Mapping[str, float]) -> Any:
     return metrics[objective]
 
 
+def refuse_defaults_of_environment() -> None:
+    """Lightning takes options of its Trainer from the environment as well, of which no config and no name would tell.
+
+    Raises:
+        ConfigError: one of these variables is set.
+    """
+    if found := sorted(name for name, value in os.environ.items() if name.startswith("PL_TRAINER_") and value):
+        option = found[0].removeprefix("PL_TRAINER_").lower()
+        raise ConfigError(
+            f"the environment has {', '.join(found)}, by which Lightning would make another run than its config says: "
+            f"unset {found[0]}, and give +trainer.{option}=... if it is meant"
+        )
+
+
 def trainer_settings(config: DictConfig) -> dict[str, Any]:
     """The options of Lightning's Trainer, but for those that would make a result what it does not say."""
     settings = {str(option): value for option, value in config.trainer.items()}
@@ -131,12 +146,20 @@ def expect_finite(metrics: dict[str, float], last: Path) -> None:
         )
 
 
-def refuse_sweep_of_processes(trainer: Any) -> None:
-    """Lightning starts further processes by repeating the command line, which under -m is the whole sweep."""
+def refuse_other_launchers(trainer: Any) -> None:
+    """Refuse how further processes would be started, where that is no way for this run.
+
+    Lightning starts them by repeating the command line, which under -m is the whole sweep, or by pickling the run.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+    from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigError(
+            "trainer.strategy: a run cannot be sent to processes that are spawned or forked. trainer=ddp trains on all "
+            "GPUs, trainer=ddp_cpu in several processes on the CPU"
+        )
     sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if sweeping and trainer.num_devices > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
         raise ConfigError(

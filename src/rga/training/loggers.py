@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from rga.runs import RERUN
 from rga.tables.against import lower_is_better
 from rga.tables.label import Label
-from rga.wandb_account import is_offline
+from rga.wandb_account import mode
 
 _STEP, _EPOCH = "trainer/global_step", "epoch"
 
@@ -81,7 +81,7 @@ def wandb_logger(
         save_dir: the run's folder, `<fingerprint>/<seed>`, or that of its repetition below it.
         project: of wandb.
         offline: "auto" is offline where neither WANDB_API_KEY nor a login of `wandb login` is found; `wandb sync` sends
-            an offline run later. WANDB_MODE has the last word.
+            an offline run later. WANDB_MODE, or else `wandb offline`, has the last word.
         images: whether test images are sent as well: rank lists, scenes, a confusion matrix.
         options: of `wandb.init`; without them, name, group, job type and tags say what the run is.
 
@@ -94,7 +94,7 @@ def wandb_logger(
         raise TypeError(f"logger.wandb.{min(unknown)}: wandb.init has no such option, or the run itself decides it")
     run = save_dir.parent if save_dir.name == RERUN else save_dir
     if offline == "auto":
-        offline = is_offline()
+        offline = mode() == "offline"
     return WandbRun(
         save_dir=save_dir,
         project=project,

@@ -27,8 +27,9 @@ from rga.training.checks import (
     expect_objective,
     expect_real,
     expect_same,
+    refuse_defaults_of_environment,
+    refuse_other_launchers,
     refuse_processes_instead_of_gpus,
-    refuse_sweep_of_processes,
     trainer_settings,
 )
 from rga.training.reused import compare_reused
@@ -106,6 +107,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     expect_objective(config.objective, names(config.task, config.data.get("test") or ()))
     quiet()
     pl.seed_everything(this.seed, workers=True, verbose=False)
+    refuse_defaults_of_environment()
     settings = world.shared_out(trainer_settings(config))
     given = dict(settings)
     own = {option: settings.pop(option) for option in ("checkpoint_minutes", "sync_batchnorm", "max_time")}
@@ -137,7 +139,7 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
         num_sanity_val_steps=0,
     )
     install_no_signal_handlers(trainer)
-    refuse_sweep_of_processes(trainer)
+    refuse_other_launchers(trainer)
     world.expect_one_world(trainer, given)
     refuse_processes_instead_of_gpus(trainer, config.trainer)
     device, precision = trainer.strategy.root_device, str(config.trainer.precision)
