@@ -17,7 +17,7 @@ from rga.errors import ConfigError, DataError
 from rga.runs import Run
 from rga.runs.inputs import InputsError, expect_one_place, places
 from rga.runs.settings import with_home
-from rga.training.checks import asked_for
+from rga.training.checks import asked_for, expect_search, refuse_another_working_directory
 from rga.training.launcher import Busy, Job, Outcome, run_jobs
 from rga.training.reused import compare_reused
 from rga.training.shares import alike, slots_for
@@ -106,6 +106,9 @@ class ProcessLauncher(Launcher):
     def _job(self, ret: JobReturn, shared: set[str]) -> Job:
         assert ret.overrides is not None
         assert ret.cfg is not None
+        assert ret.hydra_cfg is not None
+        expect_search(ret.cfg.get("objective"), ret.hydra_cfg.hydra)
+        refuse_another_working_directory(ret.hydra_cfg.hydra)
         before = HydraConfig.instance().cfg
         HydraConfig.instance().cfg = ret.hydra_cfg  # for ${hydra:...}
         try:

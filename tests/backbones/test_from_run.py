@@ -16,7 +16,8 @@ from rga.network import build
 from rga.runs import Run
 from rga.runs.compose import compose
 from rga.runs.identity import fingerprint, without_places
-from rga.runs.inputs import Index, Inputs, InputsError
+from rga.runs.index import Index
+from rga.runs.inputs import Inputs, InputsError
 from rga.training import loop
 from untrained import CIFAR, SMALL, write_run
 

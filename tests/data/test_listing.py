@@ -17,7 +17,7 @@ from rga.data.listing import left_out, listing
 from rga.data.reid import market1501, msmt17
 from rga.data.scenes import camvid, cityscapes
 from rga.errors import DataError
-from rga.runs.inputs import Index
+from rga.runs.index import Index
 
 several = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rga.runs.inputs import Index, Inputs, InputsError, disagreement, read_index
+from rga.runs.index import Index
+from rga.runs.inputs import Inputs, InputsError, disagreement, read_index
 
 
 def write(root: Path, names: dict[str, int]) -> Path:
@@ -70,7 +71,7 @@ def test_names_in_any_bytes(tmp_path: Path) -> None:
 
 
 def test_images_may_have_no_folder_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rga.runs.inputs._content", lambda path: "10")
+    monkeypatch.setattr("rga.runs.index._content", lambda path: "10")
     found = Index.of_files((("train", Path("/disk1/1.jpg"), "1"), ("train", Path("/disk2/1.jpg"), "1")))
     assert found.lines == ("train\tdisk1/1.jpg\t10\t1", "train\tdisk2/1.jpg\t10\t1")
 
@@ -108,20 +109,20 @@ def test_a_test_needs_no_training_split(tmp_path: Path) -> None:
     Inputs(found(write(tmp_path, files) / "set"), ("a.pth", "sha256:0")).write(run)
     shutil.rmtree(tmp_path / "set" / "train")
     rest = Inputs(found(tmp_path / "set"), None)
-    rest.check(run, to_train=False)
+    rest.check(run, whole=False)
     with pytest.raises(InputsError, match="train has 0 images, it had 2"):
         rest.check(run)
     (tmp_path / "set" / "query" / "0" / "c.jpg").write_bytes(b"x")
     with pytest.raises(InputsError, match=r"1 changed: query/0/c\.jpg"):
-        Inputs(found(tmp_path / "set"), None).check(run, to_train=False)
+        Inputs(found(tmp_path / "set"), None).check(run, whole=False)
 
 
 def test_a_test_is_of_the_splits_that_both_have(tmp_path: Path) -> None:
     """A run may be tested on a split that was not looked at when it was made."""
     Inputs(Index(("train\ta\t1\t1", "val\tb\t1\t1")), None).write(tmp_path)
-    Inputs(Index(("val\tb\t1\t1", "test\tc\t1\t1")), None).check(tmp_path, to_train=False)
+    Inputs(Index(("val\tb\t1\t1", "test\tc\t1\t1")), None).check(tmp_path, whole=False)
     with pytest.raises(InputsError, match="1 changed: val/b"):
-        Inputs(Index(("val\tb\t2\t1", "test\tc\t1\t1")), None).check(tmp_path, to_train=False)
+        Inputs(Index(("val\tb\t2\t1", "test\tc\t1\t1")), None).check(tmp_path, whole=False)
 
 
 def test_splits_of_an_index() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from rga.errors import OutsideError
 from rga.runs import find_results, locked, read_result
-from rga.runs.inputs import Index, Inputs, InputsError
+from rga.runs.index import Index
+from rga.runs.inputs import Inputs, InputsError
 
 GOOD = {"fingerprint": "0123456789ab", "seed": 0, "metrics": {"map": 0.5}, "config": {}, "curve": [{"epoch": 1.0}]}
 

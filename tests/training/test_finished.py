@@ -84,6 +84,25 @@ def test_other_data_under_the_same_name(finished: Path) -> None:
     assert "not compared with its data" in told("nowhere")
 
 
+def test_a_broken_image_of_the_test_costs_no_training(finished: Path, tmp_path: Path) -> None:
+    """It is found when the training is over; once it is mended, the same command only tests."""
+    shutil.copytree(finished.parent / "data" / "demo" / "market1501", tmp_path / "set")
+    (tmp_path / "set" / "demo.json").unlink()
+    broken = sorted((tmp_path / "set" / "query").glob("*.jpg"))[0]
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    options = [f"data.root={tmp_path / 'set'}", "data.demo=null", "data.name=mine"]
+    assert f"cannot read the image {broken}" in train(tmp_path / "runs", *options, check=False, small=REAL).stderr
+    (checkpoint,) = tmp_path.glob("runs/*/*/last.ckpt")
+    trained = checkpoint.stat().st_mtime_ns
+    broken.write_bytes(whole)
+    told = train(tmp_path / "runs", *options, small=REAL).stderr
+    assert "resuming with other images to test on than before: as many images, but not the same ones" in told
+    assert f"1 changed: query/{broken.name}" in told
+    assert checkpoint.stat().st_mtime_ns == trained
+    assert only_result(tmp_path / "runs")["metrics"] == only_result(finished)["metrics"]
+
+
 def unfinished(config: dict[str, Any]) -> Path:
     """The folder of a run that has a checkpoint and what it was made of, and no result."""
     data, folder = component(config["data"]), Run(config["paths"]["runs"], config).folder

@@ -149,6 +149,40 @@ def test_the_value_of_a_job_is_the_objective(conf: Path) -> None:
     GlobalHydra.instance().clear()
 
 
+OPTUNA = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1", "seed=choice(0,1)"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["objective=map"], "the search is for the worst map, whose higher value is the better one"),
+        (["objective=val/error", "hydra.sweeper.direction=maximize"], "whose lower value is the better one"),
+        (["hydra.sweeper.direction=maximize"], "objective=METRIC"),
+    ],
+)
+def test_a_search_is_for_the_best(conf: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], told: str) -> None:
+    """Optuna's sweeper minimizes unless it is told otherwise."""
+    pytest.importorskip("optuna")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ConfigError, match=told):
+        sweep(conf, *OPTUNA, *given)
+    assert not results()
+
+
+def test_a_search_finds_the_best(conf: Path) -> None:
+    pytest.importorskip("optuna")
+    sweep(conf, *OPTUNA, "objective=map", "hydra.sweeper.direction=maximize")
+    assert {result["seed"] for result in results()} <= {0, 1}
+    assert "best_value: 0.25" in Path("runs/sweeps/optimization_results.yaml").read_text()
+
+
+def test_a_working_directory_of_hydras_is_refused(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ConfigError, match=r"hydra\.job\.chdir=true: runs and data have folders of their own"):
+        sweep(conf, "seed=0,1", "hydra.job.chdir=true")
+    assert not results()
+
+
 def test_cores_are_shared(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rga.training.shares, "cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

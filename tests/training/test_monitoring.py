@@ -219,9 +219,7 @@ def test_lightning_takes_nothing_from_the_environment(monkeypatch: pytest.Monkey
     refuse_defaults_of_environment()
     monkeypatch.setenv("PL_TRAINER_LIMIT_TEST_BATCHES", "2")
     assert pl.Trainer(logger=False, accelerator="cpu").limit_test_batches == 2
-    with pytest.raises(
-        ConfigError, match=r"unset PL_TRAINER_LIMIT_TEST_BATCHES, and give \+trainer\.limit_"
-    ):
+    with pytest.raises(ConfigError, match=r"unset PL_TRAINER_LIMIT_TEST_BATCHES, and give \+trainer\.limit_"):
         refuse_defaults_of_environment()
     monkeypatch.setenv("PL_TRAINER_LIMIT_TEST_BATCHES", "")
     refuse_defaults_of_environment()

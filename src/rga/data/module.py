@@ -14,7 +14,7 @@ from rga.data.listing import left_out
 from rga.data.marker import is_drawn
 from rga.data.sampler import expect_shares, generator
 from rga.errors import ConfigError, DataError
-from rga.runs.inputs import Index
+from rga.runs.index import Index
 
 log = logging.getLogger("rga")
 

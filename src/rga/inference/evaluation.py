@@ -62,7 +62,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         data.write_demo()
         index = data.index()
         tested = index if "train" in getattr(data, "test", ()) else index.without("train")
-        Inputs(tested, None).check(trained.weights.parent, to_train=False)
+        Inputs(tested, None).check(trained.weights.parent, whole=False)
     trainer.test(trained.task, datamodule=data, verbose=False)
     options = tuple(f"task.{name}=" for name in _OPTIONS)
     return {

@@ -4,13 +4,10 @@ They are taken when a run starts, kept in its folder, and compared whenever the 
 averaged with others: another data set under the same name, or another file of weights, is never "the same run".
 """
 
-import gzip
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,10 @@ from rga.files import weights_path, write_atomically
 from rga.runs import sources
 from rga.runs.folder import RESULT
 from rga.runs.identity import starting_weights, weights_file
+from rga.runs.index import Index
 
 INPUTS = "inputs.json"
 INDEX = "index.txt.gz"
-_UNCOMPRESSED = (".bmp", ".dib", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff")
 _NAMES = 3  # of many that differ, so many are named
 
 
@@ -58,48 +55,6 @@ def expect_one_place(name: str, first: Mapping[str, Any], second: Mapping[str, A
 
 
 @dataclass(frozen=True)
-class Index:
-    """A data set's images: for each a line `split, name, bytes, label`, between tabs, sorted.
-
-    Names are relative to the folder that holds all images of the split: a set that was moved or copied has the same
-    index, and a split the same lines where another one is absent.
-    """
-
-    lines: tuple[str, ...]
-    images: Mapping[str, int] | None = None  # by split; None: one for each line
-
-    @classmethod
-    def of_files(cls, files: Iterable[tuple[str, Path, str]]) -> "Index":
-        """From (split, path, label) of each file; its size is looked up; it is opened where that says nothing."""
-        splits: dict[str, list[tuple[str, str]]] = {}
-        for split, path, label in files:
-            splits.setdefault(split, []).append((os.path.abspath(path), label))  # noqa: PTH100 - links stay as they are
-        paths = dict.fromkeys(path for listed in splits.values() for path, _ in listed)  # folder by folder: faster
-        size = {path: _content(path) for path in paths}
-        lines = []
-        for split, listed in splits.items():
-            start = len(_top([path for path, _ in listed]).rstrip(os.sep)) + 1
-            lines += [f"{split}\t{path[start:]}\t{size[path]}\t{label}" for path, label in listed]
-        return cls(tuple(sorted(lines)))
-
-    def without(self, split: str) -> "Index":
-        """That of the other splits."""
-        others = {name: count for name, count in (self.images or {}).items() if name != split}
-        return Index(tuple(line for line in self.lines if not line.startswith(f"{split}\t")), others or None)
-
-    @cached_property
-    def splits(self) -> dict[str, dict[str, Any]]:
-        """How many images each split has, and the digest of its lines."""
-        lines: dict[str, list[str]] = {}
-        for line in self.lines:
-            lines.setdefault(line.partition("\t")[0], []).append(line)
-        return {
-            split: {"images": (self.images or {}).get(split, len(own)), "digest": _sha256(_bytes(own))}
-            for split, own in lines.items()
-        }
-
-
-@dataclass(frozen=True)
 class Inputs:
     """What a run starts from: data, file of weights, components of one's own; what is None is not compared."""
 
@@ -131,31 +86,46 @@ class Inputs:
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if self.data:
-            (folder / INDEX).write_bytes(gzip.compress(_bytes(self.data.lines), mtime=0))
+            (folder / INDEX).write_bytes(self.data.packed())
         write_atomically(folder / INPUTS, json.dumps(self.summary(), indent=1) + "\n")
 
-    def check(self, folder: Path, *, to_train: bool = True) -> None:
-        """Compare with what the run in `folder` was made of; for a test, only splits that both have.
+    def check(self, folder: Path, *, whole: bool = True) -> None:
+        """Compare with what the run in `folder` was made of; unless `whole`, only of the splits that both have.
 
         Raises:
             InputsError: what differs, and what to do; or what is kept of the run's inputs is damaged.
         """
-        theirs = _read(folder)
-        if theirs is None:  # the run was made before inputs were kept, or has not begun
-            return
-        mine = {**theirs, **self.summary()}
-        if not to_train:
-            theirs, mine = (
-                {**one, "data": {part: one["data"][part] for part in theirs["data"].keys() & mine["data"].keys()}}
-                for one in (theirs, mine)
-            )
-        if found := differences(theirs, mine, read_index(folder), self.data):
+        if found := self.unlike(folder, whole=whole):
             raise InputsError(
                 f"the run in {folder} was made of other inputs than these: {'; '.join(found)}. "
                 "If these are another data set, other weights or another block, give them a name of their own "
                 "(data.name=NAME, a file name, a class) or a folder (paths.runs=FOLDER). If they replace the old "
                 "ones, rerun=true makes the run anew"
             )
+
+    def unlike(self, folder: Path, *, whole: bool = True) -> list[str]:
+        """In what they differ from those of the run in `folder`, see `check`.
+
+        Raises:
+            InputsError: what is kept of the run's inputs is damaged.
+        """
+        theirs = _read(folder)
+        if theirs is None:  # the run was made before inputs were kept, or has not begun
+            return []
+        mine = {**theirs, **self.summary()}
+        if not whole:
+            theirs, mine = (
+                {**one, "data": {part: one["data"][part] for part in theirs["data"].keys() & mine["data"].keys()}}
+                for one in (theirs, mine)
+            )
+        return differences(theirs, mine, read_index(folder), self.data)
+
+    @property
+    def to_train(self) -> "Inputs":
+        """What the trained network depends on: the splits that are only tested on are left out."""
+        if self.data is None:
+            return self
+        return replace(self, data=self.data.only("train"))
 
 
 def disagreement(results: Sequence[Mapping[str, Any]], root: str | Path | None = None) -> str | None:
@@ -185,15 +155,9 @@ def unlike(first: Mapping[str, Any], second: Mapping[str, Any], root: str | Path
 def read_index(folder: Path) -> Index | None:
     """The index that a run keeps; None where there is none or it is damaged."""
     try:
-        text = gzip.decompress((folder / INDEX).read_bytes()).decode(errors="surrogateescape")
+        return Index.unpacked((folder / INDEX).read_bytes())
     except (OSError, EOFError, ValueError):
         return None
-    return Index(tuple(text.split("\n") if text else ()))  # names may have other ends of lines in them
-
-
-def _bytes(lines: Sequence[str]) -> bytes:
-    """As a file; a name that is not UTF-8 with the bytes that it has."""
-    return "\n".join(lines).encode(errors="surrogateescape")
 
 
 def _read(folder: Path) -> Mapping[str, Any] | None:
@@ -265,30 +229,6 @@ def _other_names(old: Index, new: Index, splits: Set[str]) -> list[str]:
         for what, keys in groups.items()
         if keys
     ]
-
-
-def _content(path: str) -> str:
-    """The size of an image; where all images of one size in pixels have one size in bytes, also what is in it."""
-    size = os.stat(path).st_size  # noqa: PTH116 - a hundred thousand times
-    if not path.lower().endswith(_UNCOMPRESSED):
-        return str(size)
-    return f"{size} {digest_of(Path(path))}"
-
-
-def digest_of(path: Path) -> str:
-    """What is in a file: 16 hexadecimal digits of its SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def _top(paths: Sequence[str]) -> str:
-    """The folder that holds all of them."""
-    top = os.path.commonpath([min(paths), max(paths)])
-    return os.path.dirname(top) if top in paths else top  # noqa: PTH120
-
-
-def _sha256(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _folder(root: str | Path | None, result: Mapping[str, Any]) -> Path | None:

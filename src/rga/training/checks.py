@@ -3,32 +3,48 @@
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rga.errors import ConfigError, DataError
 from rga.runs import Run
 from rga.runs.identity import is_name
 from rga.runs.inputs import Inputs, InputsError
+from rga.tables.against import lower_is_better
 
 log = logging.getLogger("rga")
+
+# Where Hydra's sweepers that search say so (those of Optuna, Nevergrad and Ax), and whether a value of it minimizes.
+_SEARCHES: Mapping[str, Callable[[Any], bool]] = {
+    "direction": lambda value: str(getattr(value, "name", value)) == "minimize",
+    "optim.maximize": lambda value: not value,
+    "ax_config.experiment.minimize": bool,
+}
 
 # Options of `conf/trainer` that are ours, not Lightning's.
 OWN = ("checkpoint_minutes", "sync_batchnorm", "max_time", "channels_last", "compile", "tf32")
 
 
-def expect_asked(this: Run) -> None:
-    """See that a job is the run that its sweep or plan has asked for, which gives it the run's name.
+def expect_job(this: Run) -> None:
+    """See that a job of Hydra's is the run that its sweep or plan has asked for, which gives it the run's name.
 
     Raises:
-        ConfigError: the job's command composes to another run.
+        ConfigError: the job's command composes to another run, or what `expect_search` and
+            `refuse_another_working_directory` refuse.
     """
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
-    asked = str(HydraConfig.get().job.name) if HydraConfig.initialized() else ""
+    if not HydraConfig.initialized():
+        return
+    hydra = HydraConfig.get()
+    refuse_another_working_directory(hydra)
+    if hydra.mode == RunMode.MULTIRUN:
+        expect_search(this.config["objective"], hydra)
+    asked = str(hydra.job.name)
     if is_name(asked) and asked != this.name:
         raise ConfigError(
             f"this would be run {this.name}, and {asked} was to be made: the configs or the sources have changed since "
@@ -36,15 +52,55 @@ def expect_asked(this: Run) -> None:
         )
 
 
+def expect_search(objective: str | None, hydra: DictConfig) -> None:
+    """See that a sweeper that searches is given a metric, and looks for the right end of it.
+
+    Args:
+        objective: of the job's config.
+        hydra: the node `hydra` of its config.
+
+    Raises:
+        ConfigError: there is no objective, or the search is for the worst value of it.
+    """
+    for path, minimizes in _SEARCHES.items():
+        value = OmegaConf.select(hydra.sweeper, path)
+        if value is None or OmegaConf.is_config(value):  # not this sweeper; or several directions
+            continue
+        if objective is None:
+            raise ConfigError("a search is for the best value of one metric: objective=METRIC, such as objective=map")
+        if minimizes(value) != lower_is_better(objective):
+            best = "lower" if lower_is_better(objective) else "higher"
+            raise ConfigError(
+                f"the search is for the worst {objective}, whose {best} value is the better one: "
+                f"hydra.sweeper.{path} is {getattr(value, 'name', value)}"
+            )
+
+
+def refuse_another_working_directory(hydra: DictConfig) -> None:
+    """Hydra can give a job a working directory, in which relative paths would be others than in the next command."""
+    if hydra.job.chdir:
+        raise ConfigError(
+            "hydra.job.chdir=true: runs and data have folders of their own, paths.runs=FOLDER and paths.data=FOLDER, "
+            "and all paths are relative to where the command is given"
+        )
+
+
 def expect_same(inputs: Inputs, last: Path, rerun: bool) -> None:
     """See that what is resumed was made of the same; where a run is to be made anew, it is not resumed if it was not.
 
+    Images that are only tested on may be others: one of them may have been what the run ended at, and was mended. Only
+    the curve has metrics of the earlier ones.
+
     Raises:
-        InputsError: it was made of other inputs.
+        InputsError: it was trained on other inputs.
     """
     if not last.exists():
         return
     try:
+        found = inputs.unlike(last.parent)
+        if found and not inputs.to_train.unlike(last.parent, whole=False):
+            log.warning("resuming with other images to test on than before: %s", "; ".join(found))
+            return
         inputs.check(last.parent)
     except InputsError:
         if not rerun:

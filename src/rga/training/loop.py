@@ -15,15 +15,16 @@ from rga.errors import ConfigError
 from rga.files import expect_no_links_out
 from rga.lightning_internals import install_no_signal_handlers
 from rga.runs import RERUN, RESULT, Run
-from rga.runs.inputs import Index, Inputs
+from rga.runs.index import Index
+from rga.runs.inputs import Inputs
 from rga.runs.kinds import expect_kinds, expect_known
 from rga.runs.settings import chosen, explained, resolved
 from rga.training import engine
 from rga.training.checks import (
     asked_for,
-    expect_asked,
     expect_finished,
     expect_finite,
+    expect_job,
     expect_objective,
     expect_real,
     expect_same,
@@ -61,7 +62,7 @@ def run(config: DictConfig) -> Any:
     expect_known(config)
     expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)
-    expect_asked(this)
+    expect_job(this)
     settled = False
     if (this.folder / RERUN / RESULT).exists() and engine.rank() == 0 and not this.busy:
         with _claimed(this):

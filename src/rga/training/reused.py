@@ -9,7 +9,8 @@ from rga.errors import ConfigError
 from rga.files import weights_path
 from rga.runs import Run
 from rga.runs.identity import starting_weights, weights_file
-from rga.runs.inputs import Index, Inputs
+from rga.runs.index import Index
+from rga.runs.inputs import Inputs
 
 
 def compare_reused(this: Run) -> str:

@@ -16,7 +16,7 @@ from rga.data.module import DataModule
 from rga.data.reid.augment import Normalize
 from rga.data.sampler import expect_shares, generator
 from rga.errors import DataError
-from rga.runs.inputs import Index
+from rga.runs.index import Index
 
 Batch = dict[str, Tensor]
 

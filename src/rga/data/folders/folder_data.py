@@ -21,7 +21,7 @@ from rga.data.reid.image_store import threads
 from rga.data.sampler import Draw, Share, generator
 from rga.data.scenes.stream import Stream
 from rga.errors import DataError
-from rga.runs.inputs import Index
+from rga.runs.index import Index
 
 Images = Sequence[Tensor]
 

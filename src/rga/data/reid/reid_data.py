@@ -21,7 +21,7 @@ from rga.data.reid.augment import ReIDAugment
 from rga.data.reid.image_store import ImageStore, cached_file
 from rga.data.sampler import Draw, IdentityBatches, Share, generator
 from rga.errors import ConfigError, DataError
-from rga.runs.inputs import Index
+from rga.runs.index import Index
 
 log = logging.getLogger("rga")
 

@@ -19,7 +19,7 @@ from rga.data.scenes.decoded import Decoded
 from rga.data.scenes.stream import Stream
 from rga.data.scenes.windows import Windows
 from rga.errors import DataError
-from rga.runs.inputs import Index, digest_of
+from rga.runs.index import Index, digest_of
 
 Pixels = NDArray[np.uint8]
 
