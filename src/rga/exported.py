@@ -28,6 +28,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 DIGEST = "weights_digest"  # what the config calls that of the weights
 FORMAT = 1
 
+_OUTSIDE = 0.5  # of 0..1, what images may reach by being resized; normalised ones, or those in 0..255, reach further
+
 _Known = Mapping[str, Callable[..., Any]]
 TRUNKS: _Known = {made.__name__: made for made in (cifar_densenet, cifar_resnet, timm_trunk, torchvision_trunk)}
 HEADS: _Known = {made.__name__: made for made in (ASPP, PPM, Plain)}
@@ -70,6 +72,13 @@ class Exported(nn.Module):
     def normalised(self, images: Tensor) -> Tensor:
         if not images.is_floating_point():
             raise ValueError(f"images are floating-point numbers in 0..1, not {images.dtype}: images.float() / 255")
+        if not torch.compiler.is_compiling() and images.numel():  # nor while it is exported
+            low, high = (float(value) for value in images.aminmax())
+            if low < -_OUTSIDE or high > 1 + _OUTSIDE:
+                raise ValueError(
+                    f"images are numbers in 0..1, and these lie in {low:.4g}..{high:.4g}: divide 0..255 by 255, and do "
+                    "not normalise them, the network does"
+                )
         return torch.addcmul(self.shift, images, self.scale)
 
 

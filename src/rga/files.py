@@ -13,6 +13,12 @@ from rga.errors import ConfigError, OutsideError
 
 RESULT, LAST = "result.json", "last.ckpt"  # in a run's folder: what is written last, and its weights
 
+_WEB_PAGE = "a web page: the download needs a login or a confirmation in a browser"
+_INSTEAD = {  # of a file, by how it begins
+    b"version https://git-lfs": "a pointer of Git LFS to the file itself: get that with git lfs pull",
+    b"<!doctype html": _WEB_PAGE,
+    b"<html": _WEB_PAGE,
+}
 _OF_WEIGHTS = re.compile(r"\.(?:pth|pt|ckpt|safetensors|bin|tar)(?:$|[^A-Za-z])", re.IGNORECASE)
 
 
@@ -20,6 +26,15 @@ def names_a_file(weights: object) -> bool:
     """Whether `weights` names a file, existing or not, and not published weights such as IMAGENET1K_V1."""
     text = str(weights)
     return isinstance(weights, str | Path) and ("/" in text or os.sep in text or _OF_WEIGHTS.search(text) is not None)
+
+
+def instead(path: Path) -> str | None:
+    """What a download has left in the place of a file, in words; None where that is not known."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        return "empty, as after an interrupted download or copy"
+    return next((what for start, what in _INSTEAD.items() if head.lstrip().lower().startswith(start)), None)
 
 
 def weights_path(weights: str | Path) -> Path:

@@ -128,6 +128,8 @@ def component(node: Mapping[str, Any], **parts: Any) -> Any:
 def _stages(after: Sequence[int | str], stages: Sequence[int | str]) -> list[int | str]:
     if isinstance(after, str):
         raise ConfigError(f"attention.after is a list of stages: attention.after=[{after}]")
+    if any(isinstance(stage, bool) for stage in after):
+        raise ConfigError(f"attention.after={list(after)}: a stage is a number or a name")
     given = [isinstance(stage, int) and 1 <= stage <= len(stages) for stage in after]
     named = any(isinstance(stage, str) for stage in stages)  # else they are the trunk's own, which it counts itself
     if named and any(isinstance(stage, int) and not known for stage, known in zip(after, given, strict=True)):

@@ -225,6 +225,17 @@ def test_download(monkeypatch: pytest.MonkeyPatch, resnet18: dict[str, Tensor]) 
     assert same(torchvision_trunk("resnet18", weights="IMAGENET1K_V1"), resnet18)
 
 
+@pytest.mark.parametrize("content", [b"half of it", b""])
+def test_a_download_that_was_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
+    """torch compares the digest in a file's name when it downloads it, and never again."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    name = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"checkpoints/{name} is not what its name says.*: remove it"):
+        torchvision_trunk("resnet18", weights="IMAGENET1K_V1")
+
+
 def test_a_densenet_ends_as_its_forward_does() -> None:
     """torchvision's applies a ReLU, which is no module of the network, before it pools."""
     torch.manual_seed(0)

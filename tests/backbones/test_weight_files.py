@@ -1,6 +1,10 @@
 """Files of weights as other people's code writes them: wrapped, kept beside other things, as parts of larger models."""
 
+import argparse
 import logging
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +144,23 @@ def test_other_floats_are_converted(state: State, tmp_path: Path, dtype: torch.d
     torch.save({name: x.to(dtype) if x.is_floating_point() else x for name, x in state.items()}, tmp_path / "a.pt")
     trunk = torchvision_trunk("resnet18", weights=tmp_path / "a.pt").state_dict()
     assert all(torch.equal(x, state[name].to(dtype).to(x.dtype)) for name, x in trunk.items())
+
+
+@pytest.mark.parametrize("kind", ["beside", "whole", "within"])
+def test_the_program_that_writes_the_tensors_alone(state: State, tmp_path: Path, kind: str) -> None:
+    """What is offered for a file of Python objects works for those of timm, of DeiT, and for a pickled network."""
+    file, options = tmp_path / "deit.pth", argparse.Namespace(lr=0.1)
+    network = torchvision.models.resnet18(num_classes=7)
+    network.load_state_dict(state)
+    content = {"beside": {"model": state, "args": options}, "whole": network, "within": {"model": network, "epoch": 3}}
+    torch.save(content[kind], file)
+    with pytest.raises(ValueError, match="opening such an object can run anything") as refused:
+        torchvision_trunk("resnet18", weights=file)
+    command = shlex.split(str(refused.value).rpartition("to another one: ")[2])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    written = read_weights(tmp_path / "deit-tensors.pth")
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[name], state[name]) for name in state)
 
 
 def test_which_of_several_is_taken_is_said(state: State, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -77,6 +77,33 @@ def test_hydras_own_flags_reach_hydra(
     assert "seed: 5" in capsys.readouterr().out
 
 
+def test_flags_stand_anywhere(monkeypatch: pytest.MonkeyPatch, trained: list[Any], tmp_path: Path) -> None:
+    """Hydra itself takes overrides on one side of its flags only."""
+    (tmp_path / "mine" / "attention").mkdir(parents=True)
+    (tmp_path / "mine" / "attention" / "mine.yaml").write_text("block: null\nafter: [4]\n")
+    words = ["hydra/launcher=basic", "-m", "seed=1,2", "--config-dir", str(tmp_path / "mine"), "attention=mine"]
+    assert invoke(monkeypatch, "train", *words) == 0
+    assert [(config.seed, config.attention.after) for config, _ in trained] == [(1, [4]), (2, [4])]
+
+
+def test_a_file_that_hydra_would_not_read(
+    monkeypatch: pytest.MonkeyPatch, trained: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two files of one name the installed one is read."""
+    mine = tmp_path / "mine" / "attention"
+    mine.mkdir(parents=True)
+    installed = (CONF / "attention" / "rga_sc.yaml").read_text()
+    (mine / "rga_sc.yaml").write_text(installed)  # of the same bytes, as in a copy of all
+    assert invoke(monkeypatch, "train", f"--config-dir={mine.parent}", "attention=rga_sc") == 0
+    (mine / "rga_sc.yaml").write_text(installed.replace("after: [1, 2, 3, 4]", "after: [1]"))
+    for words in (["attention=rga_sc"], ["-m", "seed=0,1"], ["--explain"]):
+        assert invoke(monkeypatch, "train", *words, "--config-dir", str(mine.parent)) == 1
+        told = capsys.readouterr().err
+        assert "rga_sc.yaml has the name of an installed config" in told
+        assert "attention/my_rga_sc.yaml" in told
+    assert len(trained) == 1
+
+
 def test_a_sweep_by_another_launcher(monkeypatch: pytest.MonkeyPatch, trained: list[Any]) -> None:
     assert invoke(monkeypatch, "train", "-m", "seed=1,2", "hydra/launcher=basic") == 0
     assert [config.seed for config, _ in trained] == [1, 2]

@@ -45,6 +45,7 @@ def throw(error: BaseException) -> None:
         (OSError(errno.ENOSPC, "No space left on device", "runs/x"), ["no space", "runs/x", "paths.runs"]),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), ["no space", "resumes"]),
         (OSError(errno.EROFS, "Read-only file system", "runs/x"), ["no permission (runs/x)", "paths.runs=FOLDER"]),
+        (OSError(errno.EFBIG, "File too large", "runs/x"), ["ulimit -f", "runs/x", "resumes"]),
         (PermissionError(errno.EACCES, "Permission denied", "runs/x"), ["no permission (runs/x)", "paths.runs=FOLDER"]),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.pth"), ["No such file", "a.pth"]),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x/y"), ["x/y is a file, or lies in one"]),

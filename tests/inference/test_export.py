@@ -118,6 +118,9 @@ def test_the_same_answers_everywhere(task: str, tmp_path: Path, cache: Path) -> 
                 torch.testing.assert_close(file(images), expected, rtol=1e-3, atol=1e-5)
     with pytest.raises(ValueError, match=r"floating-point numbers in 0\.\.1, not torch\.uint8"):
         rga.load(out)(torch.zeros(1, 3, *size, dtype=torch.uint8))
+    for wrong, lie in ((255 * images, r"0\..*\.\.25"), (normalised(images, *IMAGENET), r"-2\..*\.\.2")):
+        with pytest.raises(ValueError, match=rf"numbers in 0\.\.1, and these lie in {lie}"):
+            rga.load(out)(wrong)
     card = (out / "README.md").read_text()
     assert "**synthetic images**" in card
     assert "Normalisation: **inside**" in card

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from rga.errors import ConfigError
 from rga.tasks import Classification, ReID, Segmentation
 from rga.training.checkpoints import StopWhenDiverged
-from rga.training.checks import OWN, expect_objective, refuse_defaults_of_environment, trainer_settings
+from rga.training.checks import OWN, accelerator, expect_objective, refuse_defaults_of_environment, trainer_settings
 from rga.training.monitor import EpochSeed, Monitor
 from rga.training.provenance import of_all
 
@@ -223,6 +223,15 @@ def test_lightning_takes_nothing_from_the_environment(monkeypatch: pytest.Monkey
         refuse_defaults_of_environment()
     monkeypatch.setenv("PL_TRAINER_LIMIT_TEST_BATCHES", "")
     refuse_defaults_of_environment()
+
+
+def test_no_run_on_apples_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On which Lightning would train by itself, and float64 and the border of a sampled grid are missing."""
+    assert (accelerator("auto"), accelerator("gpu")) == ("auto", "gpu")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert (accelerator("auto"), accelerator("gpu")) == ("cpu", "gpu")
+    with pytest.raises(ConfigError, match="Apple's GPUs are not supported"):
+        accelerator("mps")
 
 
 def test_what_all_sessions_have_computed_with() -> None:

@@ -1,6 +1,7 @@
 """Networks without pooling and classifier: images (B, 3, H, W) -> the last feature map (B, C, h, w)."""
 
 import difflib
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 import torchvision
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
@@ -185,10 +187,25 @@ def _download(name: str, weights: str) -> dict[str, Tensor]:
         there_are = ", ".join(known.__members__)
         raise ValueError(f"torchvision has no weights {weights!r} for {name}; there are: {there_are}, or give a file")
     entry = known[weights]
+    _expect_whole(Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2]))
     try:
         return dict(entry.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:  # no network, a proxy's page instead of the file
         raise RuntimeError(_by_hand(entry.url.rpartition("/")[2], entry.url)) from error
+
+
+def _expect_whole(file: Path) -> None:
+    """See that a file that was downloaded before is whole: torch compares the digest in its name once, after that."""
+    digest = torch.hub.HASH_REGEX.search(file.name)
+    if digest is None or not file.is_file():
+        return
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if not found.startswith(digest[1]):
+        raise ValueError(
+            f"{file} is not what its name says, as after an interrupted download or copy (its SHA-256 begins with "
+            f"{found[: len(digest[1])]}): remove it, and it is downloaded again"
+        )
 
 
 def _by_hand(file: str, source: str) -> str:

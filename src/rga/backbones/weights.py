@@ -14,16 +14,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rga.files import instead
+
 _COUNTER = ".num_batches_tracked"
+_ONE = ". Of several networks, write the one that is meant to a file of its own"
 _KEPT_UNDER = ("state_dict", "model", "net", "model_state_dict", "network")  # by training code, beside an optimiser
 _WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 _BEHIND = ("classifier.", "fc.", "head.", "heads.", "bottleneck.", "bnneck.", "cls.", "feat_bn.", "neck.")  # a trunk
-
-_NO_WEIGHTS = {  # by how a file begins
-    b"version https://git-lfs": "a pointer of Git LFS to the file itself: get that with git lfs pull",
-    b"<!doctype html": "a web page: the download needs a login or a confirmation in a browser",
-    b"<html": "a web page: the download needs a login or a confirmation in a browser",
-}
 
 log = logging.getLogger("rga")
 
@@ -62,7 +59,7 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
         there = f"; it has {few([str(key) for key in content])}" if isinstance(content, Mapping) else ""
         raise ValueError(
             f"{path} holds no state dict: expected tensors by name, or such a dict under "
-            f"{', '.join(_KEPT_UNDER)}{there}"
+            f"{', '.join(_KEPT_UNDER)}{there}{_ONE}"
         )
     state, beside = found
     if beside:
@@ -135,13 +132,8 @@ def read_checkpoint(path: Path) -> Any:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file of weights at {path.absolute()}")
-    with path.open("rb") as file:
-        head = file.read(64)
-    for start, what in _NO_WEIGHTS.items():
-        if head.lstrip().lower().startswith(start):
-            raise ValueError(f"{path} is {what}")
-    if not head:
-        raise ValueError(f"{path} is empty, as after an interrupted download or copy")
+    if (other := instead(path)) is not None:
+        raise ValueError(f"{path} is {other}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -153,7 +145,10 @@ def read_checkpoint(path: Path) -> Any:
         if refused := re.search(r"(?:GLOBAL|to call|class) ([\w.]+\.\w+)", str(error)):
             program = (
                 f"import torch; file = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
-                "torch.save({'state_dict': file['state_dict']}, 'converted.pth.tar')"
+                f"found = next((file[key] for key in {_KEPT_UNDER} if key in file), file) if isinstance(file, dict) "
+                "else file; state = found.state_dict() if hasattr(found, 'state_dict') else found; "
+                "torch.save({'state_dict': {key: x for key, x in state.items() if torch.is_tensor(x)}}, "
+                f"{str(path.with_name(f'{path.stem}-tensors.pth'))!r})"
             )
             raise ValueError(
                 f"{path} holds, beside tensors, a Python object ({refused[1]}); it is not opened, because opening such "
@@ -252,5 +247,5 @@ def _part(state: Mapping[str, Tensor], wanted: Collection[str], source: object) 
     found = {part: sum(f"{part}{name}" in state for name in wanted) for part in sorted(parts)}
     best = [part for part, count in found.items() if count == max(found.values())]
     if len(best) > 1 and "" not in best:
-        raise ValueError(f"the weights in {source} are of several networks like this one: {few(best)}")
+        raise ValueError(f"the weights in {source} are of several networks like this one: {few(best)}{_ONE}")
     return best[0]

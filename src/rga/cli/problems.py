@@ -20,7 +20,7 @@ _FULL = (
     "free some space, or choose another place: paths.runs, paths.cache and paths.data say where things go. What was "
     "there before is whole, and the same command resumes"
 )
-_PLACES = "choose another place, such as paths.runs=FOLDER or paths.data=FOLDER"
+_PLACES = "choose another place, such as paths.runs=FOLDER, paths.cache=FOLDER or paths.data=FOLDER"
 _MEMORY = (
     "fewer images at once need less: recipe.identities or recipe.batch (half of it with "
     "+trainer.accumulate_grad_batches=2 keeps the size of a step, but not of BatchNorm's batch), in a test "
@@ -49,6 +49,7 @@ _SAID = {
     ),
     'Could not detect "srun"': "hydra/launcher=slurm is for machines from which jobs can be sent to SLURM",
     "hydra_plugins.hydra_ray_launcher": _CLUSTER,
+    "does not have a deterministic implementation": "+trainer.deterministic=warn names such steps and goes on",
     "DataLoader worker": (
         "a process that decodes images was ended, mostly for want of memory or of /dev/shm: data.workers=0 does without"
     ),
@@ -60,6 +61,8 @@ def message_of(error: BaseException) -> str | None:
     for cause in _chain(error, contexts=True):
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"no space is left on the disk{_of(cause)}: {_FULL}"
+        if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
+            return f"a file would be larger than ulimit -f or the disk's format allows{_of(cause)}: {_FULL}"
     return next((found for cause in _chain(error) if (found := _known(cause)) is not None), None)
 
 

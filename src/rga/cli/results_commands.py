@@ -73,7 +73,7 @@ def dashboard(
         typer.Argument(metavar="[N ...] [OVERRIDES]", help="Tables, and overrides as for rga table; none: tables 1-7."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the specification as JSON, send nothing.")] = False,
-    project: Annotated[str, typer.Option(help="Of wandb, as logger.wandb.project.")] = "rga",
+    project: Annotated[str, typer.Option(envvar="WANDB_PROJECT", help="Of wandb, as logger.wandb.project.")] = "rga",
     entity: Annotated[str | None, typer.Option(help="Of wandb, whose project it is [your default]")] = None,
     out: Annotated[Path, typer.Option(help="Where the specification goes without an account.")] = Path(
         "dashboard.json"

@@ -1,6 +1,5 @@
 """`rga train`: a plain Hydra application, whose errors are one message."""
 
-import argparse
 import functools
 import os
 import sys
@@ -33,14 +32,36 @@ def train(context: typer.Context) -> None:
         import hydra
 
         from rga.paths import CONF
+        from rga.runs.compose import expect_files_of_its_own
         from rga.runs.paths_in_overrides import quoted
 
         # hydra/launcher=ray, which is ours, is checked by the schema of Ray's launcher, as it should be.
         warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
         application = hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(task(list(sys.argv)))
-        sweep = not {"-m", "--multirun"}.isdisjoint(context.args)
-        with _argv(["rga train", *quoted(context.args, sweep=sweep)]), _errors_as_they_are():
+        sweep, folder, others = _flags(context.args)
+        if folder is not None:
+            expect_files_of_its_own(folder)
+        flags = [*(["-m"] if sweep else []), *([f"--config-dir={folder}"] if folder else [])]
+        with _argv(["rga train", *flags, *quoted(others, sweep=sweep)]), _errors_as_they_are():
             application()
+
+
+def _flags(words: list[str]) -> tuple[bool, str | None, list[str]]:
+    """Whether it is a sweep, the further folder of configs, and the other words: overrides, and Hydra's other flags.
+
+    Hydra takes overrides before or after its flags, but not on both sides.
+    """
+    sweep, folder, others = False, None, []
+    following = iter(words)
+    for word in following:
+        flag, equals, value = word.partition("=")
+        if word in ("-m", "--multirun"):
+            sweep = True
+        elif flag in ("-cd", "--config-dir") and (given := value if equals else next(following, "")):
+            folder = given
+        else:
+            others.append(word)
+    return sweep, folder, others
 
 
 @contextmanager
@@ -59,14 +80,12 @@ def _errors_as_they_are() -> Iterator[None]:
 def _explain(words: list[str]) -> list[str]:
     from rga.runs.settings import explain
 
-    options = argparse.ArgumentParser(prog="rga train --explain", add_help=False)
-    options.add_argument("--config-dir", "-cd")
-    known, overrides = options.parse_known_args(words)
-    if others := [word for word in overrides if word.startswith("-")]:
+    sweep, folder, overrides = _flags(words)
+    if others := [*(["-m"] if sweep else []), *(word for word in overrides if word.startswith("-"))]:
         raise typer.BadParameter(
             f"--explain is of one run and takes overrides and --config-dir, not {' '.join(others)}"
         )
-    return explain(overrides, config_dir=known.config_dir)
+    return explain(overrides, config_dir=folder)
 
 
 def task(argv: list[str]) -> Any:

@@ -93,6 +93,10 @@ def locate(
             return folder
         if len(missing) < len(needed):
             raise DataError(f"half of {title}: {folder} lacks {', '.join(missing)}{source}")
+    for folder in places(root, inside):
+        for deeper in sorted(below for below in folder.glob("*") if below.is_dir()):  # as archives unpack in a folder
+            if all((deeper / name).exists() for name in needed):
+                raise DataError(f"no {title} in {folder.absolute()}, but in {deeper.name} in it: data.root={deeper}")
     root = Path(root).expanduser()
     raise DataError(
         f"no {title} in {root.absolute()}: expected {', '.join(needed)} there, or in {' or '.join(inside)} below it"

@@ -18,7 +18,7 @@ from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs
 from rga.tasks import Segmentation
-from rga.training.checks import refuse_defaults_of_environment
+from rga.training.checks import accelerator, refuse_defaults_of_environment, refuse_test_of_a_part
 from rga.training.monitor import quiet
 from rga.training.speed import expect_precision, prepare_inference
 
@@ -42,8 +42,9 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     config = trained.config
     quiet()
     refuse_defaults_of_environment()
+    refuse_test_of_a_part(config.trainer)
     trainer = pl.Trainer(
-        accelerator=config.trainer.accelerator,
+        accelerator=accelerator(config.trainer.accelerator),
         devices=1,
         precision=config.trainer.precision,
         benchmark=config.trainer.benchmark,

@@ -80,6 +80,8 @@ def composition(
 ) -> Composition:
     """Compose without resolving; `choices` are by group, without Hydra's own. See `compose`."""
     overrides = quoted(overrides)
+    if config_dir is not None:
+        expect_files_of_its_own(config_dir, conf)
     folders = [Path(conf).absolute(), *([Path(config_dir).absolute()] if config_dir is not None else [])]
     kept = _cache(*folders) / _name(overrides)
     try:
@@ -90,6 +92,22 @@ def composition(
             fresh = _compose(overrides, *folders)
         _keep(kept, vars(fresh))
         return fresh
+
+
+def expect_files_of_its_own(config_dir: str | Path, conf: str | Path = CONF) -> None:
+    """See that Hydra takes each file of a further folder of configs: of two of one name it takes the installed one.
+
+    Raises:
+        ConfigError: a file has the name of an installed one, and is another one.
+    """
+    for file in sorted(Path(config_dir).rglob("*.yaml")):
+        name = file.relative_to(config_dir)
+        installed = Path(conf) / name
+        if installed.is_file() and installed.read_bytes() != file.read_bytes():
+            raise ConfigError(
+                f"{file} has the name of an installed config, which would be taken instead: give it another name, "
+                f"such as {name.with_stem(f'my_{name.stem}')}"
+            )
 
 
 def prepare(many: Iterable[Iterable[str]], *, conf: str | Path = CONF) -> None:

@@ -167,11 +167,30 @@ def trainer_settings(config: DictConfig) -> dict[str, Any]:
         raise ConfigError("trainer.max_epochs: how many epochs a run has is recipe.epochs")
     if settings.get("overfit_batches"):
         raise ConfigError("trainer.overfit_batches: for a training on some batches, trainer.limit_train_batches")
+    refuse_test_of_a_part(settings)
+    return {**settings, "accelerator": accelerator(settings.get("accelerator"))}
+
+
+def refuse_test_of_a_part(settings: Mapping[str, Any]) -> None:
     limit = settings.get("limit_test_batches")
     whole = limit is None or (isinstance(limit, float) and limit == 1)  # 1, without the point, is one batch
     if settings.get("fast_dev_run") or not whole:
         raise ConfigError("a test on some batches is no result: for a quick try use scale=demo or limit_train_batches")
-    return settings
+
+
+def accelerator(name: Any) -> Any:
+    """What Lightning is asked for: "auto" is a GPU or the CPU, and no GPU of Apple's, on which nothing here was tried.
+
+    Raises:
+        ConfigError: it is one of Apple's.
+    """
+    if name == "mps":
+        raise ConfigError("trainer.accelerator=mps: runs on Apple's GPUs are not supported, trainer.accelerator=cpu is")
+    if name != "auto":
+        return name
+    import torch
+
+    return "cpu" if torch.backends.mps.is_available() else name
 
 
 def expect_finished(curve: list[dict[str, float]], epochs: int, kept: str) -> None:

@@ -98,6 +98,11 @@ def test_the_parent_folder_will_do(root: Path, folder: str) -> None:
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"bounding_box_train, query, bounding_box_test.*does not exist"):
         market1501.read(tmp_path / "nowhere")
+    deeper = tmp_path / "unpacked" / "once more"
+    for name in ("bounding_box_train", "bounding_box_test", "query"):
+        (deeper / name).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"but in once more in it: data\.root=.*unpacked/once more"):
+        market1501.read(tmp_path / "unpacked")
 
 
 def test_half_unpacked(root: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import time
 from pathlib import Path
@@ -76,6 +77,22 @@ def test_the_cache_is_bounded(tmp_path: Path) -> None:
     assert sorted((tmp_path / "cache").iterdir()) == sorted(files[1:])
     with pytest.raises(DataError, match="more than the 5,000 allowed"):
         ImageStore(write(tmp_path / "4", [(32, 16)] * 4), (32, 16), tmp_path / "cache", memory=1000, disk=5000)
+
+
+def test_another_users_file_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a cache that is shared: it can be read, but neither be touched nor removed."""
+    paths, others = write(tmp_path / "a", [(32, 16)] * 4), write(tmp_path / "b", [(32, 16)] * 4)
+    kept = ImageStore(paths, (32, 16), tmp_path / "cache", memory=1000, disk=7000).file
+    assert kept is not None
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert ImageStore(paths, (32, 16), tmp_path / "cache", memory=1000, disk=7000).file == kept
+    assert ImageStore(others, (32, 16), tmp_path / "cache", memory=1000, disk=7000).file != kept
+    assert kept.exists()
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:

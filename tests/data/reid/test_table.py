@@ -88,6 +88,14 @@ def test_what_it_means(tmp_path: Path) -> None:
     assert matches.unmatched(split.query, split.gallery) == []
 
 
+def test_a_name_in_another_form_of_unicode(tmp_path: Path) -> None:
+    """macOS and its archives have an é as two signs, and `ls` shows no difference."""
+    file = write(tmp_path, [("caf\u00e9.png", *ROWS[0][1:]), *ROWS[1:]])
+    (tmp_path / "caf\u00e9.png").rename(tmp_path / "cafe\u0301.png")
+    with pytest.raises(DataError, match=r"lists 1 images that are not there: .*written in another form of Unicode"):
+        table.read(file)
+
+
 def test_where_the_images_are(tmp_path: Path) -> None:
     """In the table's folder, or below `root`, or where an absolute path says."""
     file = write(tmp_path / "images")

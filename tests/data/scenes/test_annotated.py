@@ -103,6 +103,8 @@ def test_folders_that_are_missing(copy: Path, cam: Path, tmp_path: Path) -> None
         with pytest.raises(DataError, match="the folder does not exist"):
             read(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no Cityscapes .*leftImg8bit_trainvaltest\.zip and gtFine_trainvaltest\.zip"):
+        cityscapes.read(copy / "leftImg8bit")
+    with pytest.raises(DataError, match=rf"but in {copy.name} in it: data\.root={copy}"):
         cityscapes.read(tmp_path)
     shutil.rmtree(copy / "gtFine")
     with pytest.raises(DataError, match=r"half of Cityscapes: .* lacks gtFine/train, gtFine/val; download"):

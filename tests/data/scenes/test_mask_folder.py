@@ -111,6 +111,28 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     assert "masks/train/notes.txt" in str(report)
 
 
+def test_masks_of_0_and_255(tmp_path: Path) -> None:
+    """With 255 ignored, which is usual, nothing of the second class would count, and all be right."""
+    classes = "classes:\n  - {name: ground, id: 0}\n  - {name: tree, id: 1}\nignored: [255]\n"
+    root = write(tmp_path, classes, Image.fromarray(np.array([[0, 255, 0], [0, 0, 255]], np.uint8)))
+    with pytest.raises(DataError, match="split train all pixels that count are of ground: none of its 2 labels"):
+        SceneData(mask_folder.read, root, (9, 9), test=["val"]).prepare_data()
+    report = check("mask_folder", root)
+    assert not report.ok
+    assert "the second class has the id 255" in str(report)
+    (root / "classes.yaml").write_text("classes:\n  - {name: ground, id: 0}\n  - {name: tree, id: 255}\n")
+    SceneData(mask_folder.read, root, (9, 9), test=["val"]).prepare_data()
+    assert check("mask_folder", root).ok
+
+
+def test_names_in_two_forms_of_unicode(tmp_path: Path) -> None:
+    """macOS and its archives have an é as two signs."""
+    root = write(tmp_path)
+    for folder, name, suffix in (("images", "caf\u00e9", "jpg"), ("masks", "cafe\u0301", "png")):
+        (root / folder / "train" / f"b.{suffix}").rename(root / folder / "train" / f"{name}.{suffix}")
+    assert [scene.name for scene in mask_folder.read(root).parts["train"]] == ["a/1", "caf\u00e9"]
+
+
 def test_missing_parts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no images and no masks and no classes.yaml in .*: expected images/train"):
         mask_folder.read(tmp_path)

@@ -77,7 +77,7 @@ def check(root: str | Path, name: str = NAME) -> audit.Report:
     ]
     rows, source = audit.rows(root, found, {})
     problems = audit.unreadable(file.path for files in parts.values() for file in files)
-    notes = left_out(root, split.others)
+    notes = left_out(root, split.others, f"beside {TRAIN} and {VAL}, or no images by their names")
     if untested := [name for label, name in enumerate(split.classes) if not times[VAL][label]]:
         notes.append(f"{len(untested)} classes have no images to test on: {shorten(untested)}")
     return audit.Report(name, root, ("images", "classes"), rows, source, problems, notes, details)

@@ -79,7 +79,7 @@ class Boxes:
         if strangers:
             raise DataError(
                 f"{len(strangers)} images in {strangers[0].parents[1]} have names that are not like {self.example}: "
-                f"{shorten([f'{path.parent.name}/{path.name}' for path in strangers])}"
+                f"{shorten([f'{path.parent.name}/{path.name}' for path in strangers])}. data=reid_table takes any names"
             )
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from rga.data.base import shorten
 from rga.errors import DataError
+from rga.files import instead
 
 KINDS = ("labeled", "detected")
 PARTS = ("train", "query", "gallery")
@@ -73,6 +74,8 @@ def read(path: Path, kind: str) -> Lists:
 
     if not path.is_file():
         raise DataError(f"no {path}: it holds the lists of the {kind} images")
+    if (what := instead(path)) is not None:
+        raise DataError(f"{path} is {what}")
     try:
         content = loadmat(path)
     except Exception as error:  # scipy's readers raise what they come across

@@ -88,7 +88,8 @@ def cached_file(
     file = Path(cache).expanduser() / f"images-{_key(paths, shape[2:])}.npy"
     if not file.exists():
         _write(file, paths, shape, disk)
-    os.utime(file)  # the time of last use, for `_evict`
+    with suppress(PermissionError):  # another user's, in a cache that is shared
+        os.utime(file)  # the time of last use, for `_evict`
     return file
 
 
@@ -145,11 +146,16 @@ def _evict(folder: Path, room: int) -> None:
     for stat, file in sorted(files, key=lambda entry: entry[0].st_mtime, reverse=True):
         if file.suffix != ".npy":
             if time.time() - stat.st_mtime > 24 * 3600:
-                file.unlink(missing_ok=True)
+                _remove(file)
             continue
         room -= stat.st_size
         if room < 0:
-            file.unlink(missing_ok=True)
+            _remove(file)
+
+
+def _remove(file: Path) -> None:
+    with suppress(FileNotFoundError, PermissionError):  # another user's, in a cache that is shared
+        file.unlink()
 
 
 def _key(paths: Sequence[Path], size: Sequence[int]) -> str:

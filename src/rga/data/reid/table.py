@@ -116,8 +116,12 @@ def _lines(file: Path, folder: Path) -> list[_Line]:
         raise DataError(f"{file} lists no images")
     cameras = any(row.cells.get(CAMERA) for row in rows)
     lines = [_line(file, folder, row, cameras) for row in rows]
-    if missing := [f"{line.path} ({line.place})" for line in lines if not line.path.is_file()]:
-        raise DataError(f"{file} lists {len(missing):,} images that are not there: {shorten(missing)}")
+    if missing := [line for line in lines if not line.path.is_file()]:
+        names = shorten([f"{line.path} ({line.place})" for line in missing])
+        first, beside = missing[0].path, missing[0].path.parent
+        alike = beside.is_dir() and any(_seen(name) == _seen(first.name) for name in os.listdir(beside))  # noqa: PTH208
+        form = f". {first.name} is there, written in another form of Unicode, as macOS does: rename it" if alike else ""
+        raise DataError(f"{file} lists {len(missing):,} images that are not there: {names}{form}")
     return lines
 
 

@@ -1,5 +1,6 @@
 """What all sets of images with a label for each pixel share: finding, pairing, decoding and checking their files."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def pair(folder: Path, images: Iterable[tuple[str, Path]], labels: Iterable[tupl
 
 def _by_name(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for name, path in files:
+    for written, path in files:
+        name = unicodedata.normalize("NFC", written)  # macOS and some archives have é as two signs
         if name in found:
             raise DataError(f"{found[name]} and {path} have one name: keep one of them")
         found[name] = path
@@ -173,15 +175,27 @@ def verify(split: SceneSplit, parts: Iterable[str]) -> None:
     """Stop where labels are read without an error, but not as they are meant.
 
     Raises:
-        DataError: no pixel of a split counts; or the labels are in another code, see `SceneSplit`.
+        DataError: no pixel of a split counts, or all that count are of one class; or the labels are in another code,
+            see `SceneSplit`.
     """
     for part in parts:
         scenes = split.parts[part]
-        if not any((labels(scene.label, split.lookup, split.painted) != IGNORED).any() for scene in scenes):
+        present: set[int] = set()
+        for scene in scenes:
+            present |= {*np.unique(labels(scene.label, split.lookup, split.painted)).tolist()} - {IGNORED}
+            if len(present) > 1:
+                break
+        if not present:
             raise DataError(
                 f"no pixel of the split {part} counts: its {len(scenes)} labels, such as {scenes[0].label}, are void "
                 "everywhere. Labels of a test split are often withheld (rga predict --ids writes what is handed in "
                 "there); else these are not the labels"
+            )
+        if len(present) == 1 < len(split.classes):
+            raise DataError(
+                f"of the split {part} all pixels that count are of {split.classes[present.pop()]}: none of its "
+                f"{len(scenes)} labels, such as {scenes[0].label}, has another class. Where masks have the numbers "
+                "0 and 255, the second class has the id 255, and nothing is ignored"
             )
         if split.mistake is not None:
             code, what = split.mistake
