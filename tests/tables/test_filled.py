@@ -271,3 +271,15 @@ def test_records_that_a_table_does_not_take_any_more_are_left_out(small_conf: Pa
     with pytest.warns(UserWarning, match="what is recorded with attention=none is left out: .* differ by attention"):
         (filled,) = fill_recorded(TABLE, settings, small_conf)
     assert filled.overrides == ("scale=small",)
+
+
+def test_a_part_of_a_published_set_is_told(record: Recorder, fill: Fill) -> None:
+    """A set that was cut down, or unpacked by half, under the published one's name: no difference to the paper."""
+    for attention, queries in (("none", 3_368), ("rga_s", 38)):
+        run = record(f"attention={attention}", rank1=0.70, map=0.5)
+        counts = {"name": "market1501", "query": {"images": queries}}
+        run.write_result({"metrics": {"rank1": 0.70, "map": 0.5}, "data": counts})
+    filled = fill()
+    assert cell(filled, "Baseline").delta is not None
+    assert cell(filled, "RGA-S").delta is None
+    assert any("market1501 (not the published set: query 38 images of 3,368)" in line for line in sources(filled))

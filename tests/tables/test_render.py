@@ -125,10 +125,10 @@ def test_a_table_that_somebody_sent_is_shown_and_not_obeyed(filled: Callable[[st
 def test_queries_that_did_not_count_are_told(filled: Callable[[str], FilledTable]) -> None:
     whole = filled("paper")
     results = [result for entry in whole.entries for result in entry.results]
-    for counted, said in ((40, ""), (30, " (30 of 40 queries counted)")):
+    for counted, said in ((3368, ""), (3300, " (3,300 of 3,368 queries counted)")):
         for result in results:
-            result["data"] = {"name": "market1501", "query": {"images": 40, "counted": counted}}  # type: ignore[index]
+            result["data"] = {"name": "market1501", "query": {"images": 3368, "counted": counted}}  # type: ignore[index]
         for format in ("text", "md"):
             assert f"data market1501{said}, network" in render(whole, format)
         runs = json.loads(render(whole, "json"))["rows"][1]["cells"][1]["runs"]
-        assert [run.get("queries_counted") for run in runs] == [[30, 40] if said else None] * 3
+        assert [run.get("queries_counted") for run in runs] == [[3300, 3368] if said else None] * 3

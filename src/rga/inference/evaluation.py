@@ -17,6 +17,7 @@ from rga.network import component
 from rga.runs import RESULT, read_result
 from rga.runs.compose import compose
 from rga.runs.inputs import Inputs
+from rga.runs.published import unpublished
 from rga.tasks import Segmentation
 from rga.training.checks import accelerator, refuse_defaults_of_environment, refuse_test_of_a_part
 from rga.training.monitor import quiet
@@ -31,7 +32,8 @@ def evaluate(trained: Trained) -> dict[str, Any]:
     Returns:
         `metrics`; and what they are of: `weights`, their `epoch`, whether they are of the `authors`' code, `network`,
         `precision`, `options` of the test (`feature`, `flip`, `rerank`), the other `overrides` of its values and of the
-        data's, `data` (the name, and counts of each part), `root` and `demo`, whether the data are synthetic.
+        data's, `data` (the name, and counts of each part), `root`, `demo`, whether the data are synthetic, and in what
+        they are not those that are published under their name (`unpublished`).
 
     Raises:
         DataError: see the reader.
@@ -76,6 +78,7 @@ def evaluate(trained: Trained) -> dict[str, Any]:
         "options": {name: config.task[name] for name in _OPTIONS if config.task.get(name)},
         "overrides": [word for word in trained.asked if not word.lstrip("+").startswith(options)],
         "data": data.summary,
+        "unpublished": unpublished(config, data.summary),
         "root": str(data.root),
         "demo": data.synthetic,
     }
@@ -128,6 +131,7 @@ def text(report: dict[str, Any]) -> str:
         *([f"options    {', '.join(f'{key}={value}' for key, value in options.items())}"] if options else []),
         *([f"with       {' '.join(report['overrides'])}"] if report["overrides"] else []),
         f"data       {name} in {report['root']}",
+        *([f"           {report['unpublished']}"] if report["unpublished"] else []),
     ]
     for part, counts in data.items():
         lines.append(f"           {part}: {in_words(counts) if isinstance(counts, dict) else counts}")

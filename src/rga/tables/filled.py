@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from rga.runs.published import unpublished
 from rga.tables.against import Against
 from rga.tables.conditions import Setting
 from rga.tables.recorded import Record
@@ -90,6 +91,8 @@ class Cell:
     def delta(self) -> float | None:
         """Ours minus the paper's; None where they are numbers of different things."""
         comparable = self.ours is not None and self.paper is not None and self.entry and self.entry.comparable
+        if comparable and any(map(published_otherwise, self.entry.results)):  # type: ignore[union-attr]
+            return None
         return self.ours - self.paper if comparable else None  # type: ignore[operator]
 
 
@@ -99,6 +102,11 @@ def fewer_queries(result: Mapping[str, Any]) -> tuple[int, int] | None:
     if "counted" not in query or query["counted"] == query["images"]:
         return None
     return int(query["counted"]), int(query["images"])
+
+
+def published_otherwise(result: Mapping[str, Any]) -> str:
+    """In what a run's data are not those that are published under their name, see `rga.runs.published`."""
+    return unpublished(result.get("config") or {}, result.get("data") or {})
 
 
 def precision_of(result: Mapping[str, Any]) -> str:

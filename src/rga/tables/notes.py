@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rga.tables.against import lower_is_better
-from rga.tables.filled import Entry, FilledTable, fewer_queries, precision_of
+from rga.tables.filled import Entry, FilledTable, fewer_queries, precision_of, published_otherwise
 from rga.tables.filling import override_key
 
 _PROTOCOL = {
@@ -49,10 +49,12 @@ def sources(filled: FilledTable) -> list[str]:
 
 
 def _counted(data: str, entries: Iterable[Entry]) -> str:
-    """How many of a data set's queries counted, where not all did."""
-    results = (result for entry in entries if entry.setting.data == data for result in entry.results)
+    """How many of a data set's queries counted, where not all did; and where it is not the published set."""
+    results = [result for entry in entries if entry.setting.data == data for result in entry.results]
     fewer = sorted({found for result in results if (found := fewer_queries(result))})
-    return f" ({'; '.join(f'{counted:,} of {images:,}' for counted, images in fewer)} queries counted)" if fewer else ""
+    said = [f"{'; '.join(f'{counted:,} of {images:,}' for counted, images in fewer)} queries counted"] if fewer else []
+    said += dict.fromkeys(filter(None, map(published_otherwise, results)))
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _gates(filled: FilledTable) -> list[str]:

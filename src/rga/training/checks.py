@@ -13,6 +13,7 @@ from rga.errors import ConfigError, DataError
 from rga.runs import Run
 from rga.runs.identity import is_name
 from rga.runs.inputs import Inputs, InputsError
+from rga.runs.published import unpublished
 from rga.tables.against import lower_is_better
 
 log = logging.getLogger("rga")
@@ -107,6 +108,12 @@ def expect_same(inputs: Inputs, last: Path, rerun: bool) -> None:
             raise
         log.info("%s is of other inputs: the run is begun anew", last)
         last.unlink()
+
+
+def warn_of_other_data(config: Mapping[str, Any], inputs: Inputs) -> None:
+    if other := unpublished(config, inputs.summary().get("data") or {}):
+        data = config["data"]
+        log.warning("%s in %s is %s. data.name=NAME gives it a name of its own", data["name"], data["root"], other)
 
 
 def expect_real(data: Any) -> None:

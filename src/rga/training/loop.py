@@ -32,6 +32,7 @@ from rga.training.checks import (
     refuse_other_launchers,
     refuse_processes_instead_of_gpus,
     trainer_settings,
+    warn_of_other_data,
 )
 from rga.training.reused import compare_reused
 from rga.training.signals import StoppedError, not_begun, stopping
@@ -160,8 +161,8 @@ def _execute(config: DictConfig, this: Run) -> dict[str, Any] | None:
     def prepare() -> Inputs:
         data.prepare_data()  # Lightning would ask for the data only after the network's weights are downloaded
         expect_real(data)
-        inputs = _inputs(this, data.index())
-        expect_same(inputs, last, this.config["rerun"])
+        expect_same(inputs := _inputs(this, data.index()), last, this.config["rerun"])
+        warn_of_other_data(this.config, inputs)
         inputs.write(workplace)
         return inputs
 
