@@ -1,12 +1,14 @@
 """`rga.files`: in full or not at all."""
 
+import errno
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from rga.errors import OutsideError
-from rga.files import atomic_file, expect_no_links_out, write_atomically
+from rga.files import atomic_file, expect_no_links_out, instead, write_atomically
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -20,6 +22,46 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, shared: bool) -> None:
     assert path.read_bytes() == b"one"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_whom_files_are_for_is_the_users_choice(tmp_path: Path, shared: bool) -> None:
+    before = os.umask(0o002)
+    try:
+        with atomic_file(tmp_path / "file", shared=shared):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o664
+
+
+def test_a_disk_that_syncs_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those that virtual machines share with their host."""
+    sync = os.fsync
+
+    def refuse(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_atomically(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "empty, as after"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\x89PNG\r\n", None),
+    ],
+)
+def test_what_a_download_leaves(tmp_path: Path, content: bytes, what: str | None) -> None:
+    (tmp_path / "file").write_bytes(content)
+    found = instead(tmp_path / "file")
+    assert found is what is None or (found or "").startswith(str(what))
 
 
 def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 import errno
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -76,20 +76,16 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    temporary = path.with_name(f".{path.name}.writing")
-    if shared:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{temporary.name}-")
-        temporary, file = Path(name), os.fdopen(handle, "wb")
-    else:
-        temporary.unlink(missing_ok=True)  # not written through: in a folder that somebody sent it may be a link
-        file = temporary.open("wb")
+    own = f"-{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
+    temporary = path.with_name(f".{path.name}.writing{own}")
+    temporary.unlink(missing_ok=True)  # not written through: in a folder that somebody sent it may be a link
+    file = temporary.open("xb" if shared else "wb")
     try:
         with file:
             yield file
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's files are private; what is written here is for others
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -100,11 +96,12 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
             cause = cause.__context__
         raise
     if sync:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself
-        finally:
-            os.close(folder)
+        with suppress(OSError):  # some network and virtual disks do not know it of folders
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the rename itself
+            finally:
+                os.close(folder)
 
 
 def expect_no_links_out(folder: Path) -> None:

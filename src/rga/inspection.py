@@ -77,6 +77,20 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def attention_blocks(network: nn.Module) -> dict[str, nn.Module]:
+    """What `plug` has put behind stages, and a segmentation network has beside its features, by their paths.
+
+    Trunks may have modules of their own that are called so, as timm's CSPNeXt has.
+    """
+    modules = dict(network.named_modules())
+    beside = (ATTENTION, f"segmenter.{ATTENTION}")
+    return {
+        path: module
+        for path, module in modules.items()
+        if path in beside or (path.endswith(f".{ATTENTION}") and is_plugged(modules[path.rpartition(".")[0]]))
+    }
+
+
 def is_plugged(module: nn.Module) -> bool:
     """Whether this is a stage with the block behind it."""
     return [name for name, _ in module.named_children()] == [STAGE, ATTENTION]

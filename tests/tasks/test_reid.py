@@ -18,6 +18,7 @@ from rga.metrics import evaluate_distances, evaluate_ranking, rerank
 from rga.network import build
 from rga.runs.compose import compose
 from rga.tasks import ReID
+from rga.training.gates import blocks_of
 
 REFERENCE = np.load(Path(__file__).parents[1] / "fixtures" / "losses.npz")
 
@@ -61,6 +62,26 @@ def test_attention_may_have_a_learning_rate_of_its_own(factor: float) -> None:
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert [rates[id(p)] for p in attention.parameters()] == pytest.approx(2 * [4e-4 * factor])
     assert [rates[id(p)] for p in (*stage.parameters(), task.neck.weight)] == pytest.approx(3 * [4e-4])
+
+
+def test_what_a_trunk_calls_attention_is_the_trunks() -> None:
+    """As timm's CSPNeXt does: its learning rate is the network's, and it has no gates."""
+    own = nn.Sequential(OrderedDict(attention=nn.Conv2d(3, 24, 3)))
+    stage = nn.Sequential(OrderedDict(stage=own, attention=nn.Conv2d(24, 24, 1)))
+    network = nn.Sequential(
+        OrderedDict(layer1=stage, layer2=nn.Sequential(OrderedDict(attention=nn.Conv2d(24, 24, 1))))
+    )
+    task = ReID(
+        network=network,
+        channels=24,
+        optimizer=partial(torch.optim.Adam, lr=8e-4),
+        schedule=lambda epoch: 1.0,
+        attention_lr=10.0,
+    )
+    (optimizer,), _ = task.configure_optimizers()
+    fast = {id(p) for group in optimizer.param_groups if group["lr"] > 1e-3 for p in group["params"]}
+    assert fast == {id(p) for p in stage.attention.parameters()}
+    assert blocks_of(task) == {"layer1": stage.attention}
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])

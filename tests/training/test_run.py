@@ -42,6 +42,10 @@ def test_tested_again_it_gives_the_same(finished: Path) -> None:
             "trainer: callbacks: rga gives this itself",
         ),
         (["+trainer.logger=false"], "trainer: logger: rga gives this itself"),
+        (
+            ["+logger.other={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: x}"],
+            "logger.other is made by the run, with its folder as save_dir: add _partial_: true",
+        ),
         (["trainer.strategy=ddp_spawn", "trainer.devices=2"], "trainer.strategy: a run cannot be sent to processes"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from rga.files import instead
@@ -136,7 +136,10 @@ def read_checkpoint(path: Path) -> Any:
         raise ValueError(f"{path} is {other}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            try:
+                return load_file(path)
+            except OSError:  # a disk whose files cannot be mapped into memory
+                return load(path.read_bytes())
         if zipfile.is_zipfile(path) and (part := _damaged(path)) is not None:  # torch.load would not notice
             raise zipfile.BadZipFile(f"{part} in it has another checksum than when it was written")
         with torch.serialization.safe_globals(_NUMPY):

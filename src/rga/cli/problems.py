@@ -81,6 +81,8 @@ def _known(error: BaseException) -> str | None:
         return f"the memory is full: {_MEMORY}"
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("rga"):
         return f"the package {error.name} is not installed: pip install it, or choose what does without"
+    if isinstance(error, ModuleNotFoundError) and not error.name:  # of a library: it says what it needs
+        return " ".join(text.split())
     for sign, help in _SAID.items():
         if sign in text:
             return f"{_first(text)} {help}" if text.endswith(".") else f"{_first(text)}: {help}"

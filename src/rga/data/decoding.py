@@ -2,6 +2,7 @@
 
 import io
 import struct
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from rga.errors import DataError
+from rga.files import instead
 
 # What a file may be. Pillow looks at its content, not at its name, and for some other formats (EPS) it starts programs.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
@@ -67,7 +69,14 @@ def load(path: Path, size: tuple[int, int] | None = None, *, labelled: bool = Fa
                 image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             return np.asarray(image)
     except _DAMAGED as error:
-        raise DataError(f"cannot read the image {path}: {error}") from error
+        raise DataError(f"cannot read the image {path}: {_why(path, error)}") from error
+
+
+def _why(path: Path, error: BaseException) -> str:
+    with suppress(OSError):
+        if (other := instead(path)) is not None:
+            return f"it is {other}"
+    return str(error)
 
 
 def shape(path: Path) -> tuple[int, int]:
@@ -78,7 +87,7 @@ def shape(path: Path) -> tuple[int, int]:
             lying = file.format != "TIFF" and orientation(file) in _LYING
             return (file.width, file.height) if lying else (file.height, file.width)
     except _DAMAGED as error:
-        raise DataError(f"cannot read the image {path}: {error}") from error
+        raise DataError(f"cannot read the image {path}: {_why(path, error)}") from error
 
 
 def expect_one(file: Image.Image) -> None:

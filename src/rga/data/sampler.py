@@ -111,7 +111,7 @@ class IdentityBatches(DistributedSampler[Draw]):
         if len(groups) < identities:
             raise ValueError(
                 f"a batch of {identities} identities needs as many, the training set has {len(groups)}: "
-                "set fewer identities per batch"
+                f"recipe.identities={len(groups)} or fewer"
             )
         super().__init__(range(len(labels)), num_replicas=world_size, rank=rank, seed=seed)  # type: ignore[arg-type]
         self.groups = [torch.tensor(groups[label]) for label in sorted(groups)]

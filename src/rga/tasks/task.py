@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rga.errors import ConfigError
+from rga.inspection import attention_blocks
 from rga.lightning_internals import batches_of_the_epoch
 
 
@@ -116,9 +117,10 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for name, parameter in self.named_parameters():
+        of_blocks = {id(parameter) for block in attention_blocks(self).values() for parameter in block.parameters()}
+        for parameter in self.parameters():
             if parameter.requires_grad:
-                groups[self.attention_lr != 1 and "attention" in name.split(".")].append(parameter)
+                groups[self.attention_lr != 1 and id(parameter) in of_blocks].append(parameter)
         factors = [self._factor, lambda step: self.attention_lr * self._factor(step)]
         what = "recipe.optimizer"
         try:

@@ -116,6 +116,19 @@ def warn_of_other_data(config: Mapping[str, Any], inputs: Inputs) -> None:
         log.warning("%s in %s is %s. data.name=NAME gives it a name of its own", data["name"], data["root"], other)
 
 
+def expect_loggers(loggers: Mapping[str, Any]) -> None:
+    """See that each is whole, and lets a run give it its folder.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name, logger in loggers.items():
+        if "_target_" not in (logger or {}):
+            raise ConfigError(f"logger.{name} is no whole logger: choose it as well, logger={name}")
+        if not logger.get("_partial_"):
+            raise ConfigError(f"logger.{name} is made by the run, with its folder as save_dir: add _partial_: true")
+
+
 def expect_real(data: Any) -> None:
     """Refuse synthetic data under the name of real ones: their metrics would stand as those of the data set."""
     if data.demo is None and data.synthetic:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rga.attention.gate_values import gates_in
-from rga.inspection import ATTENTION
+from rga.inspection import ATTENTION, attention_blocks
 from rga.training.speed import uncompiled
 
 IMAGES = 32
@@ -38,9 +38,8 @@ class Seen:
 def blocks_of(network: nn.Module) -> dict[str, nn.Module]:
     """The attention blocks by the names of their stages."""
     return {
-        name.rpartition(".")[0].removeprefix("backbone.").removeprefix("segmenter.") or ATTENTION: module
-        for name, module in network.named_modules()
-        if name.rpartition(".")[2] == ATTENTION
+        path.rpartition(".")[0].removeprefix("backbone.").removeprefix("segmenter.") or ATTENTION: module
+        for path, module in attention_blocks(network).items()
     }
 
 

@@ -25,6 +25,7 @@ from rga.training.checks import (
     expect_finished,
     expect_finite,
     expect_job,
+    expect_loggers,
     expect_objective,
     expect_real,
     expect_same,
@@ -58,8 +59,7 @@ def run(config: DictConfig) -> Any:
         raise ConfigError(f"{gone[0]} has no value: it is one of the files in conf/{gone[0]}")
     if str(plain["data"].get("_target_", "")).startswith("rga.") and "seed" not in plain["data"]:
         raise ConfigError("data.seed has no value: it is the run's, as in the files of conf/data, seed: ${seed}")
-    if gone := [name for name, logger in plain["logger"].items() if "_target_" not in (logger or {})]:
-        raise ConfigError(f"logger.{gone[0]} is no whole logger: choose it as well, logger={gone[0]}")
+    expect_loggers(plain["logger"])
     expect_known(config)
     expect_kinds(plain)
     this = Run(plain["paths"]["runs"], plain)

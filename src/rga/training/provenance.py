@@ -52,7 +52,7 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     here = Path(__file__).resolve().parents[3]
-    if not (here / ".git").exists():
+    if not (here / ".git").exists() or Path(__file__).resolve().parents[1] != here / "src" / "rga":  # another project's
         return None
     try:
         # A checkout of another user, as in a container, is read as well: nothing in it is run for this.

@@ -83,6 +83,8 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     assert "1 classes have no images to test on: b" in text
     (root / "val" / "a" / "1.png").write_bytes(b"no image")
     assert "cannot read the image" in str(check("image_folder", root))
+    (root / "val" / "a" / "1.png").write_bytes(b"<html>log in</html>")
+    assert "1.png: it is a web page" in str(check("image_folder", root))
 
 
 @pytest.mark.parametrize(
@@ -106,10 +108,20 @@ def test_what_is_refused(tmp_path: Path, names: list[str], message: str) -> None
 def test_empty_folders(tmp_path: Path) -> None:
     images(tmp_path, "train/a/1.png", "train/b/1.png")
     (tmp_path / "val").mkdir()
-    with pytest.raises(DataError, match=r"no images in .*val: is the data set unpacked completely"):
+    with pytest.raises(DataError, match=r"no images in folders of .*val: is the data set unpacked completely"):
+        image_folder.read(tmp_path)
+    images(tmp_path, "val/ILSVRC2012_val_00000001.png")
+    with pytest.raises(DataError, match=r"val: 1 lie in it themselves, as ImageNet's do"):
         image_folder.read(tmp_path)
     (tmp_path / "train" / "empty").mkdir()
     with pytest.raises(DataError, match=r"1 classes have no images in .*train: empty"):
+        image_folder.read(tmp_path)
+
+
+def test_a_split_that_is_the_other_one(tmp_path: Path) -> None:
+    images(tmp_path, "train/a/1.png", "train/b/1.png")
+    (tmp_path / "val").symlink_to("train")
+    with pytest.raises(DataError, match=r"2 classes in .*val are those of .*train by a link"):
         image_folder.read(tmp_path)
 
 

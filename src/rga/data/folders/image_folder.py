@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rga.data import audit, counts
 from rga.data.base import FileSplit, LabelledFile, shorten
+from rga.data.decoding import SUFFIXES
 from rga.data.listing import is_hidden, is_left_behind, left_out, listing
 from rga.data.marker import MARKER
 from rga.errors import DataError
@@ -56,8 +57,19 @@ def read(root: str | Path) -> FileSplit:
         raise DataError(f"{len(empty)} classes have no images in {root / TRAIN}: {shorten(empty)}")
     if strange := sorted(found[VAL].keys() - found[TRAIN].keys()):
         raise DataError(f"{len(strange)} classes in {root / VAL} are not in {root / TRAIN}: {shorten(strange)}")
+    if linked := [name for name in sorted(found[VAL]) if (root / VAL / name).samefile(root / TRAIN / name)]:
+        raise DataError(
+            f"{len(linked)} classes in {root / VAL} are those of {root / TRAIN} by a link, so the network would be "
+            f"tested on what it has learned: {shorten(linked)}"
+        )
     if not any(found[VAL].values()):
-        raise DataError(f"no images in {root / VAL}: is the data set unpacked completely?")
+        flat = sum(path.parent == root / VAL and path.name.lower().endswith(SUFFIXES) for path in others)
+        why = (
+            f"{flat:,} lie in it themselves, as ImageNet's do when they are unpacked: sort them into folders by class"
+            if flat
+            else "is the data set unpacked completely?"
+        )
+        raise DataError(f"no images in folders of {root / VAL}: {why}")
     files = {
         part: [LabelledFile(path, label) for label, name in enumerate(classes) for path in of.get(name, [])]
         for part, of in found.items()

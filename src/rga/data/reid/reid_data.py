@@ -124,7 +124,7 @@ class ReIDData(DataModule):
         if present < self.identities:
             raise DataError(
                 f"a batch has {self.identities} identities, the training split of {self.root} only {present}: "
-                "set fewer identities per batch"
+                f"recipe.identities={present} or fewer"
             )
         # Too large for memory: written once here, by one process of the machine, then mapped by all.
         cached_file([sample.path for sample in split.train], self.size, self.cache, self.memory)
