@@ -66,13 +66,11 @@ def test_attention_may_have_a_learning_rate_of_its_own(factor: float) -> None:
 
 def test_what_a_trunk_calls_attention_is_the_trunks() -> None:
     """As timm's CSPNeXt does: its learning rate is the network's, and it has no gates."""
-    own = nn.Sequential(OrderedDict(attention=nn.Conv2d(3, 24, 3)))
-    stage = nn.Sequential(OrderedDict(stage=own, attention=nn.Conv2d(24, 24, 1)))
-    network = nn.Sequential(
-        OrderedDict(layer1=stage, layer2=nn.Sequential(OrderedDict(attention=nn.Conv2d(24, 24, 1))))
-    )
+    own, block = nn.Conv2d(3, 24, 3), nn.Conv2d(24, 24, 1)
+    stage = nn.Sequential(OrderedDict(stage=nn.Sequential(OrderedDict(attention=own)), attention=block))
+    last = nn.Sequential(OrderedDict(attention=nn.Conv2d(24, 24, 1)))
     task = ReID(
-        network=network,
+        network=nn.Sequential(OrderedDict(layer1=stage, layer2=last)),
         channels=24,
         optimizer=partial(torch.optim.Adam, lr=8e-4),
         schedule=lambda epoch: 1.0,
@@ -80,8 +78,8 @@ def test_what_a_trunk_calls_attention_is_the_trunks() -> None:
     )
     (optimizer,), _ = task.configure_optimizers()
     fast = {id(p) for group in optimizer.param_groups if group["lr"] > 1e-3 for p in group["params"]}
-    assert fast == {id(p) for p in stage.attention.parameters()}
-    assert blocks_of(task) == {"layer1": stage.attention}
+    assert fast == {id(p) for p in block.parameters()}
+    assert blocks_of(task) == {"layer1": block}
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
