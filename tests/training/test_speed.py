@@ -74,6 +74,8 @@ def test_what_is_computed_in_is_told(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert precision_in_force(torch.device(device), precision, tf32) == expected
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert precision_in_force(torch.device(device), precision, tf32) == precision
 
 
 @pytest.mark.parametrize(

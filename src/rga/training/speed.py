@@ -1,5 +1,6 @@
 """What makes training fast without changing what is computed: memory format, compilation, TF32."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -81,6 +82,7 @@ def precision_in_force(device: torch.device, precision: str, tf32: bool) -> str:
         tf32: `trainer.tf32`.
     """
     has_it = device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+    has_it = has_it and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"  # by which NVIDIA's libraries do without
     return f"{precision}, TF32" if has_it and tf32 and not precision.startswith("64") else precision
 
 
