@@ -204,6 +204,8 @@ def test_half_precision_and_zero_features_work() -> None:
         ({2: np.zeros(7, int)}, r"query_ids must have shape \(8,\).*not \(7,\)"),
         ({5: np.zeros(8, int)}, r"gallery_cams must have shape \(30,\)"),
         ({3: np.full(30, 0.5)}, "gallery_ids must be integers"),
+        ({3: np.array(["anna"] * 30)}, "gallery_ids must be integers"),
+        ({2: [None] * 8}, "query_ids must be integers"),
         ({1: np.full((30, 3), np.nan)}, "30 gallery features are not finite, the first at row 0"),
         ({0: np.diag(np.full(8, np.inf))[:, :3]}, "8 query features|3 query features"),
         ({2: np.full(8, 99)}, "none of the 8 queries has a true match"),

@@ -211,8 +211,10 @@ def _holds(file: Path, expected: Mapping[str, str], folder: Path) -> bool:
     try:
         with safe_open(file, "pt") as opened:
             metadata = opened.metadata() or {}
-    except (OSError, SafetensorError):
+    except (FileNotFoundError, SafetensorError):
         return False
+    except OSError as error:  # as from disks whose files cannot be mapped into memory
+        raise DataError(f"cannot read {file}: {error}") from error
     _compare(file, metadata, {name: value for name, value in expected.items() if name not in ("listing", "folder")})
     if metadata.get("listing") != expected["listing"]:
         raise DataError(

@@ -214,7 +214,10 @@ def _evaluate(chunks: Iterable[Tensor], labels: _Labels) -> RankingResult:
 
 
 def _label(labels: Array, name: str, count: int) -> Tensor:
-    given = torch.as_tensor(labels).cpu()
+    try:
+        given = torch.as_tensor(labels).cpu()
+    except (TypeError, RuntimeError) as error:  # texts, None
+        raise ValueError(f"{name} must be integers: {error}") from error
     if given.shape != (count,):
         raise ValueError(f"{name} must have shape ({count},), one label per feature, not {tuple(given.shape)}")
     if given.is_floating_point() and not bool((given == given.round()).all()):  # NaN is unequal to itself
