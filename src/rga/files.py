@@ -78,7 +78,8 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     own = f"-{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
     temporary = path.with_name(f".{path.name}.writing{own}")
-    temporary.unlink(missing_ok=True)  # not written through: in a folder that somebody sent it may be a link
+    if not shared:
+        temporary.unlink(missing_ok=True)  # not written through: in a folder that somebody sent it may be a link
     file = temporary.open("xb" if shared else "wb")
     try:
         with file:

@@ -407,7 +407,8 @@ def renamed(name: str) -> Callable[[Path], None]:
         (edited(lambda content: content.pop("camId")), "does not hold the lists of CUHK03's new protocol: .*camId"),
         (edited(lambda content: content.update(camId=content["camId"] / 2)), "does not hold .*no integers"),
         (lambda path: path.write_bytes(path.read_bytes()[:300]), "cannot be read, it should be of MATLAB's version 5"),
-        (lambda path: path.write_bytes(b""), "cannot be read, it should be"),
+        (lambda path: path.write_bytes(b""), "is empty, as after an interrupted download"),
+        (lambda path: path.write_bytes(b"<!DOCTYPE html>"), "is a web page"),
         (lambda path: shutil.copy(path.parent / RAW, path), "cannot be read, it should be"),
     ],
 )
