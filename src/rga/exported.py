@@ -36,6 +36,21 @@ HEADS: _Known = {made.__name__: made for made in (ASPP, PPM, Plain)}
 BLOCKS: _Known = {name: getattr(rga.attention, name) for name in rga.attention.__all__ if name != "AnySize"}
 
 
+def _expect_unit(images: Tensor) -> None:
+    """Refuse images that are not in 0..1, where their values can be looked at."""
+    if images.is_meta or not images.numel():
+        return
+    try:
+        low, high = (float(value) for value in images.aminmax())
+    except RuntimeError:  # within torch.func.vmap
+        return
+    if low < -_OUTSIDE or high > 1 + _OUTSIDE:
+        raise ValueError(
+            f"images are numbers in 0..1, and these lie in {low:.4g}..{high:.4g}: divide 0..255 by 255, and do not "
+            "normalise them, the network does"
+        )
+
+
 class Exported(nn.Module):
     """A network with its normalisation and without what only a training needs.
 
@@ -72,13 +87,8 @@ class Exported(nn.Module):
     def normalised(self, images: Tensor) -> Tensor:
         if not images.is_floating_point():
             raise ValueError(f"images are floating-point numbers in 0..1, not {images.dtype}: images.float() / 255")
-        if not torch.compiler.is_compiling() and images.numel():  # nor while it is exported
-            low, high = (float(value) for value in images.aminmax())
-            if low < -_OUTSIDE or high > 1 + _OUTSIDE:
-                raise ValueError(
-                    f"images are numbers in 0..1, and these lie in {low:.4g}..{high:.4g}: divide 0..255 by 255, and do "
-                    "not normalise them, the network does"
-                )
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # nor while it is exported
+            _expect_unit(images)
         return torch.addcmul(self.shift, images, self.scale)
 
 

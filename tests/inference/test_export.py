@@ -149,6 +149,16 @@ def written(trained: Trained, folder: Path) -> nn.Module:
     return rga.load(folder)
 
 
+def test_where_no_values_can_be_looked_at(reid: Trained, tmp_path: Path) -> None:
+    """Within torch.func.vmap and on the meta device images are taken as they are."""
+    network = written(reid, tmp_path / "out")
+    images = torch.rand(2, 1, 3, 64, 32)
+    with torch.no_grad():
+        together = torch.func.vmap(network)(images)
+        torch.testing.assert_close(together.flatten(0, 1), network(images.flatten(0, 1)))
+        assert network.to("meta")(images[0].to("meta")).shape == (1, 128)
+
+
 def test_an_auxiliary_head_is_left_behind(tmp_path: Path, cache: Path) -> None:
     for number, overrides in enumerate((["task.auxiliary=0.4"], ["task.auxiliary=0.4", "attention.after=[3]"])):
         trained = load(write_scenes(tmp_path / str(number), *overrides))
