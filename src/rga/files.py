@@ -105,6 +105,12 @@ def atomic_file(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
                 os.close(folder)
 
 
+def remove(path: Path) -> None:
+    """Remove a file of a cache that others may share, unless it is another user's, or gone."""
+    with suppress(FileNotFoundError, PermissionError):
+        path.unlink()
+
+
 def expect_no_links_out(folder: Path) -> None:
     """See that what is written into a folder stays in it: the folder may be one that somebody has sent.
 

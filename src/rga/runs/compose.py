@@ -80,14 +80,14 @@ def composition(
 ) -> Composition:
     """Compose without resolving; `choices` are by group, without Hydra's own. See `compose`."""
     overrides = quoted(overrides)
-    if config_dir is not None:
-        expect_files_of_its_own(config_dir, conf)
     folders = [Path(conf).absolute(), *([Path(config_dir).absolute()] if config_dir is not None else [])]
     kept = _cache(*folders) / _name(overrides)
     try:
         found = json.loads(kept.read_text(encoding="utf-8"))
         return Composition(found["unresolved"], found["choices"])
     except (OSError, ValueError, KeyError, TypeError):
+        if config_dir is not None:
+            expect_files_of_its_own(config_dir, conf)
         with config_files(_parsed(kept.parent)):
             fresh = _compose(overrides, *folders)
         _keep(kept, vars(fresh))

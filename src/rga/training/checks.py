@@ -98,11 +98,10 @@ def expect_same(inputs: Inputs, last: Path, rerun: bool) -> None:
     if not last.exists():
         return
     try:
-        found = inputs.unlike(last.parent)
-        if found and not inputs.to_train.unlike(last.parent, whole=False):
+        if (found := inputs.unlike(last.parent)) and not inputs.to_train.unlike(last.parent, whole=False):
             log.warning("resuming with other images to test on than before: %s", "; ".join(found))
-            return
-        inputs.check(last.parent)
+        elif found:
+            inputs.check(last.parent)
     except InputsError:
         if not rerun:
             raise

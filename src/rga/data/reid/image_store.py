@@ -21,7 +21,7 @@ from rga.cores import cores
 from rga.data import decoding
 from rga.data.progress import watched
 from rga.errors import DataError
-from rga.files import atomic_file
+from rga.files import atomic_file, remove
 
 _FORMAT = 1  # raise it when the bytes of a stored image change
 _UNFINISHED = ".images-*.npy.writing-*"  # of processes that write one, or were killed while they did
@@ -146,16 +146,11 @@ def _evict(folder: Path, room: int) -> None:
     for stat, file in sorted(files, key=lambda entry: entry[0].st_mtime, reverse=True):
         if file.suffix != ".npy":
             if time.time() - stat.st_mtime > 24 * 3600:
-                _remove(file)
+                remove(file)
             continue
         room -= stat.st_size
         if room < 0:
-            _remove(file)
-
-
-def _remove(file: Path) -> None:
-    with suppress(FileNotFoundError, PermissionError):  # another user's, in a cache that is shared
-        file.unlink()
+            remove(file)
 
 
 def _key(paths: Sequence[Path], size: Sequence[int]) -> str:

@@ -10,7 +10,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from rga.data import decoding
 from rga.data.base import Colour, Scene
 from rga.data.scenes import annotated
 from rga.errors import DataError
-from rga.files import atomic_file
+from rga.files import atomic_file, remove
 
 log = logging.getLogger("rga")
 
@@ -80,8 +79,7 @@ class Decoded:
         if stale := [file for file in present - files.keys() if file.stem.rpartition("-")[0] in places]:
             log.warning("%d decoded images in %s are of files that have changed: removed", len(stale), self.folder)
             for file in stale:
-                with suppress(FileNotFoundError, PermissionError):  # another user's, in a cache that is shared
-                    file.unlink()
+                remove(file)
         missing = [scene for file, scene in files.items() if file not in present]
         needed = sum(4 * height * width for height, width in (decoding.shape(scene.image) for scene in missing))
         free = shutil.disk_usage(self.folder).free
