@@ -56,7 +56,7 @@ def main(
         queries, gallery, dims: other numbers of random features, their length.
         device: where they lie.
         splits: a folder with market1501_{queryID,queryCam,testID,testCam}.mat, whose identities and cameras (and
-            counts) are used; without it, they are drawn evenly, and there is no junk.
+            counts) are used; without it, they are sampled evenly, and there is no junk.
         rounds: how often everything is timed.
         timed: queries that are timed, for all of which the seconds are given; without it all are timed. The memory
             always is that of all.
@@ -142,7 +142,7 @@ def textbook(
 
 
 def random_labels(queries: int, gallery: int, identities: int, cameras: int) -> Labels:
-    """Identities and cameras drawn evenly: about 26 gallery images per identity, as Market-1501 and MSMT17 have."""
+    """Identities and cameras sampled evenly: about 26 gallery images per identity, as Market-1501 and MSMT17 have."""
     generator = torch.Generator().manual_seed(2)
 
     def draw(count: int, most: int) -> Tensor:

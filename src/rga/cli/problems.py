@@ -49,7 +49,7 @@ _SAID = {
     ),
     'Could not detect "srun"': "hydra/launcher=slurm is for machines from which jobs can be sent to SLURM",
     "hydra_plugins.hydra_ray_launcher": _CLUSTER,
-    "does not have a deterministic implementation": "+trainer.deterministic=warn names such steps and goes on",
+    "does not have a deterministic implementation": "+trainer.deterministic=warn names such steps and continues",
     "DataLoader worker": (
         "a process that decodes images was ended, mostly for want of memory or of /dev/shm: data.workers=0 does without"
     ),

@@ -227,4 +227,4 @@ def figure(
         filled, failures = _filled(table, rest, run, counted="here")
         _exit_with(failures)
         said = figure(filled, out, shown, images, count)
-        say("\n".join([*said, f"drawn in {out}"]))
+        say("\n".join([*said, f"written to {out}"]))

@@ -163,4 +163,4 @@ def search(
     extractor = Extractor(load(what, _options(overrides, flip=flip, feature=feature), ReID, config_dir))
     rankings = search(extractor, gallery, query, top, out)
     say("\n\n".join(map(str, rankings)))
-    say(f"drawn in {draw(rankings, extractor.size, out)}", err=True)
+    say(f"written to {draw(rankings, extractor.size, out)}", err=True)

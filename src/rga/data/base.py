@@ -55,7 +55,7 @@ class Split:
 
     `ignored` holds the images that the protocol leaves out, and `others` the files in its folders that are no
     images by their names: they are listed so that they can be counted and named. `train` may be empty, for a test.
-    `gallery_draws`, where it is not 0: the ranks are those in galleries of one image of each identity, drawn so often
+    `gallery_draws`, where it is not 0: the ranks are those in galleries of one image of each identity, sampled so often
     (`rga.metrics.single_gallery_shot`). `names`: None where identities and cameras are the data set's own numbers.
     """
 

@@ -24,7 +24,7 @@ def recorded(root: str | Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and {"options", "counts"} <= found.keys() else None
 
 
-def is_drawn(folder: Path, root: Path) -> bool:
+def is_synthetic(folder: Path, root: Path) -> bool:
     """Whether a folder of a set at `root`, or one between them, has a marker, or one above what it is a link to.
 
     `root` may be a file that lists the set: then its folder is meant.
@@ -39,7 +39,7 @@ def is_drawn(folder: Path, root: Path) -> bool:
 
 def pass_on(folder: Path, root: Path, out: Path, counts: Mapping[str, tuple[int, ...]]) -> None:
     """Mark a set at `out` that is made of images of another one at `root`, if those are synthetic."""
-    if is_drawn(folder, root):
+    if is_synthetic(folder, root):
         marker = {"options": {"made of": "synthetic data"}, "counts": counts}
         (out / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
 

@@ -11,7 +11,7 @@ from lightning import LightningDataModule
 
 from rga.cores import cores
 from rga.data.listing import left_out
-from rga.data.marker import is_drawn
+from rga.data.marker import is_synthetic
 from rga.data.sampler import expect_shares, generator
 from rga.errors import ConfigError, DataError
 from rga.runs.index import Index
@@ -29,7 +29,7 @@ class DataModule(LightningDataModule):
         root: the data set's folder.
         demo: what to hand to `demo_writer`, which writes the set before it is read; None: the set is there.
         demo_writer: writes demo data in the reader's layout: `demo_writer(root, **demo)`.
-        seed: of all that is drawn: batches, augmentation.
+        seed: of all that is random: batches, augmentation.
         name: the data set's, for the header of a table.
         workers: processes that decode images for a loader; None: as many as the cores that this process has, at most
             16.
@@ -63,7 +63,7 @@ class DataModule(LightningDataModule):
     @property
     def synthetic(self) -> bool:
         """Whether the images are: of this run, or of another one or `rga data demo`, which have marked their folder."""
-        return self.demo is not None or any(is_drawn(folder, self.root) for folder in self.folders())
+        return self.demo is not None or any(is_synthetic(folder, self.root) for folder in self.folders())
 
     def folders(self) -> Iterable[Path]:
         """Folders of the set, at or below its root: where its images may lie anywhere, those of all images."""

@@ -13,8 +13,8 @@ from rga.errors import ConfigError
 class Draw(NamedTuple):
     """One process's part of one batch.
 
-    `rows` are the places of its images in the global batch: what is drawn for the global batch (the augmentation) is
-    drawn whole and these rows are taken, so that an image's augmentation does not depend on the number of processes.
+    `rows` are the places of its images in the global batch: what is sampled for the global batch (the augmentation) is
+    sampled whole and these rows are taken, so that an image's augmentation does not depend on the number of processes.
     """
 
     indices: list[int]

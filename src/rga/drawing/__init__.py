@@ -1,1 +1,1 @@
-"""What is drawn of data and networks: rank lists, classes over images, sheets of maps, confusion matrices."""
+"""Images of data and networks: rank lists, classes over images, sheets of maps, confusion matrices."""

@@ -17,7 +17,7 @@ def rank_lists(rows: Sequence[tuple[Path, Sequence[tuple[Path, bool | None]]]], 
 
     Args:
         rows: a query, and its matches with whether they are right.
-        size: (H, W) of the network's images, whose shape the drawn ones get.
+        size: (H, W) of the network's images, whose shape those that are shown get.
 
     Raises:
         DataError: an image is not there any more.

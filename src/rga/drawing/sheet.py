@@ -17,7 +17,7 @@ class Heat:
 
     Args:
         label: left of the row.
-        maps: (n, h, w), h x w equal tiles of an image; tiles are drawn as they are, nothing is interpolated.
+        maps: (n, h, w), h x w equal tiles of an image; tiles are shown as they are, nothing is interpolated.
         range: the values of the first and of the last colour.
         unit: of the values, beside the colour bar.
     """
@@ -54,9 +54,9 @@ def compose(images: NDArray[np.uint8], rows: Sequence[Heat | Profile], captions:
             axis.spines[:].set_visible(False)
             axis.imshow(image)
         axes[0].set_ylabel(row.label, rotation=0, ha="right", va="center")
-        drawn = [over(axis, heat, row.range) for axis, heat in zip(axes, row.maps, strict=False)]
-        if drawn:
-            sheet.colorbar(drawn[0], cax=sheet.add_subplot(grid[place, columns]), label=row.unit)
+        shown = [over(axis, heat, row.range) for axis, heat in zip(axes, row.maps, strict=False)]
+        if shown:
+            sheet.colorbar(shown[0], cax=sheet.add_subplot(grid[place, columns]), label=row.unit)
     letters = int(sheet.get_figwidth() / 0.038)  # of 5 points, in a line
     caption_lines = [line for sentence in captions for line in textwrap.wrap(sentence, letters)]
     sheet.supxlabel("\n".join(caption_lines), fontsize=5, x=0.02, ha="left")

@@ -1,4 +1,4 @@
-"""`rga figure 3`: where networks look, drawn over images of people.
+"""`rga figure 3`: where networks look, shown over images of people.
 
 (a) Grad-CAM (Selvaraju et al., ICCV 2017) of the baseline and of a network with attention. A map is scaled to 0..1 in
 each image by itself: maps compare places, not strengths. It is 0 everywhere where no place speaks for the class.
@@ -37,7 +37,7 @@ from rga.tasks import ReID
 
 @dataclass(frozen=True)
 class Shown:
-    """What of the attention is drawn.
+    """What of the attention is shown.
 
     Args:
         attention: the choice of conf/attention.
@@ -97,12 +97,12 @@ def figure(filled: FilledTable, out: Path, shown: Shown, folder: Path | None = N
         filled: the figure, see `experiments/figure3.yaml`, with the runs that were made here; the last row has the
             attention that is shown.
         out: the file to write, .png, .pdf or .svg.
-        shown: which part of the attention is drawn.
+        shown: which part of the attention is shown.
         folder: of the images; None: queries of the data set, one of each person.
         count: how many images, from equally distant places of the list.
 
     Returns:
-        What was drawn, in words.
+        What is shown, in words.
 
     Raises:
         ConfigError: a run is missing, or its weights are, or it is of another task; the attention has no such part.

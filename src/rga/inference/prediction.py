@@ -94,9 +94,9 @@ def predict(
                     f"trainer.precision={trained.config.trainer.precision}"
                 )
             classes = probabilities.argmax(1)[0].cpu().numpy()  # (H, W)
-        drawn = overlay(image, classes, colours, strength) if numbers is None else numbers[classes]
+        shown = overlay(image, classes, colours, strength) if numbers is None else numbers[classes]
         with writing(result) as file:
-            Image.fromarray(drawn).save(file, format="png")
+            Image.fromarray(shown).save(file, format="png")
     return len(missing)
 
 

@@ -78,7 +78,7 @@ def search(extractor: Extractor, gallery: Path, query: Path, top: int = 10, out:
         gallery: a folder of images, or what `rga extract` wrote.
         query: an image, or a folder of images.
         top: matches of each query.
-        out: where the matches will be drawn, see `draw`.
+        out: where the matches will be shown, see `draw`.
 
     Raises:
         DataError: no images, one that does not decode, or features of another run; or `out` lies among the images.
@@ -119,12 +119,12 @@ def draw(rankings: list[Ranking], size: tuple[int, int], file: Path) -> str:
     are right, red where they are wrong, grey where that is not known.
 
     Args:
-        rankings: of which the first 20 are drawn.
-        size: (H, W) of the network's images, whose shape the drawn ones get.
+        rankings: of which the first 20 are shown.
+        size: (H, W) of the network's images, whose shape those that are shown get.
         file: to write, of a kind that Pillow knows by its ending.
 
     Returns:
-        What was drawn, in words.
+        What is shown, in words.
 
     Raises:
         DataError: an image is not there any more, or the file cannot be written.

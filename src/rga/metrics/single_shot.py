@@ -1,4 +1,4 @@
-"""Ranks in a gallery of one image of each identity, drawn several times: CUHK03's classic protocol."""
+"""Ranks in a gallery of one image of each identity, sampled several times: CUHK03's classic protocol."""
 
 from typing import Any, Literal
 
@@ -49,7 +49,7 @@ def single_gallery_shot(
         1.0
     """
     if draws < 1:
-        raise ValueError(f"the gallery is drawn at least once, not {draws} times")
+        raise ValueError(f"the gallery is sampled at least once, not {draws} times")
     features, images = torch.as_tensor(query), torch.as_tensor(gallery)
     query_id, query_cam = _labels(query_ids, features), _labels(query_cams, features)
     image_id, image_cam = _labels(gallery_ids, images), _labels(gallery_cams, images)
@@ -58,17 +58,17 @@ def single_gallery_shot(
     for _ in range(draws):
         for camera in np.unique(query_cam):
             others = np.flatnonzero((image_cam != camera) & (image_id != JUNK))
-            drawn = others[one_of_each(image_id[others], random)]
-            asking = np.flatnonzero((query_cam == camera) & np.isin(query_id, image_id[drawn]))
+            sampled = others[one_of_each(image_id[others], random)]
+            asking = np.flatnonzero((query_cam == camera) & np.isin(query_id, image_id[sampled]))
             if not len(asking):
                 continue
             result = evaluate_ranking(
                 features[torch.from_numpy(asking)],
-                images[torch.from_numpy(drawn)],
+                images[torch.from_numpy(sampled)],
                 query_id[asking],
-                image_id[drawn],
+                image_id[sampled],
                 query_cam[asking],
-                image_cam[drawn],
+                image_cam[sampled],
                 metric=metric,
             )
             hits += result.cmc * len(asking)
@@ -79,7 +79,7 @@ def single_gallery_shot(
 
 
 def one_of_each(identities: NDArray[Any], random: np.random.Generator) -> NDArray[np.int64]:
-    """The place of one image of each identity, drawn evenly among those of its own; ascending."""
+    """The place of one image of each identity, sampled evenly among those of its own; ascending."""
     order = random.permutation(len(identities))
     _, first = np.unique(identities[order], return_index=True)
     return np.sort(order[first])

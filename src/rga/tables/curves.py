@@ -38,9 +38,9 @@ def curves_of(filled: FilledTable, column: Column) -> dict[str, list[Curve]]:
 
 
 def digest(panels: dict[str, list[Curve]]) -> str:
-    """Name what is drawn, whatever matplotlib makes of it; the image carries it in its metadata."""
-    drawn = {title: [[c.row, c.seed, c.points] for c in curves] for title, curves in panels.items()}
-    return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
+    """Name what is plotted, whatever matplotlib makes of it; the image carries it in its metadata."""
+    plotted = {title: [[c.row, c.seed, c.points] for c in curves] for title, curves in panels.items()}
+    return hashlib.sha256(json.dumps(plotted).encode()).hexdigest()
 
 
 def draw(panels: dict[str, list[Curve]], rows: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ class Table:
     about: tuple[str, ...] = ()
     protocol: str | None = None
     folder: Path = EXPERIMENTS
-    kind: str = "table"  # or "figure", whose rows are drawn
+    kind: str = "table"  # or "figure", whose rows are images
     network: str | None = None  # of which the rows' names speak: with another one, that is told
     main_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     baseline: str | None = None

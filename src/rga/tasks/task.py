@@ -80,7 +80,7 @@ class Task(pl.LightningModule):
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """Draw from the run's seed, whatever was drawn before: that differs between one process and several."""
+        """Sample from the run's seed, whatever was sampled before: that differs between one process and several."""
         seed = torch.initial_seed()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -9,7 +9,7 @@ from PIL import Image
 from rga.data import check
 from rga.data.base import cameras, identities
 from rga.data.demo import cuhk03_mat, writers
-from rga.data.marker import MARKER, is_drawn
+from rga.data.marker import MARKER, is_synthetic
 from rga.data.reid import cuhk03, market1501
 from rga.errors import DataError
 
@@ -155,5 +155,5 @@ def test_links_to_synthetic_data_are_synthetic(tmp_path: Path) -> None:
     (tmp_path / "links").mkdir()
     for part in ("bounding_box_train", "query", "bounding_box_test"):
         (tmp_path / "links" / part).symlink_to(root / part)
-    assert is_drawn(tmp_path / "links" / "query", tmp_path / "links")
-    assert not is_drawn(tmp_path, tmp_path)
+    assert is_synthetic(tmp_path / "links" / "query", tmp_path / "links")
+    assert not is_synthetic(tmp_path, tmp_path)

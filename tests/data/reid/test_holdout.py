@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from rga.cli.app import app
 from rga.data import Sample, check
 from rga.data.demo import writers
-from rga.data.marker import MARKER, is_drawn
+from rga.data.marker import MARKER, is_synthetic
 from rga.data.reid import holdout, market1501
 from rga.errors import DataError
 
@@ -44,7 +44,7 @@ def test_the_split_is_that_of_the_rule(market: Path, tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     expected = by_the_rule(market / "bounding_box_train")
     assert contents(tmp_path / "new" / "set") == expected
-    assert is_drawn(tmp_path / "new" / "set" / "query", tmp_path / "new" / "set")  # as what it is made of
+    assert is_synthetic(tmp_path / "new" / "set" / "query", tmp_path / "new" / "set")  # as what it is made of
     assert {name.split("/")[1][:4] for name in expected if name.startswith("query")} == {"0003", "0006", "0009"}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["set"]  # nothing is left behind
     assert check("market1501_holdout", tmp_path / "new" / "set").ok

@@ -33,8 +33,8 @@ class ImageData(DataModule):
     black. A crop is sampled evenly from all places, as in both.
 
     Everything random of an epoch (order, crops, mirror images) is a function of (seed, epoch, place in the epoch),
-    drawn on the CPU at its start and moved once. Process r of W has the images r, r + W, ... of each batch; of the test
-    images those at r, r + W, ..., without repetition. The last batch of an epoch may be smaller.
+    sampled on the CPU at its start and moved once. Process r of W has the images r, r + W, ... of each batch; of the
+    test images those at r, r + W, ..., without repetition. The last batch of an epoch may be smaller.
 
     Args:
         reader: gives an `ImageSplit` for a root, such as `rga.data.cifar.binary.CIFAR10.read`.

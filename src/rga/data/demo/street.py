@@ -29,7 +29,7 @@ def draw(height: int, random: Random) -> tuple[Image.Image, Image.Image]:
 
 
 class _Street:
-    """An image and its labels, drawn with the same strokes; coordinates in units of the height, y downwards."""
+    """An image and its labels, of the same strokes; coordinates in units of the height, y downwards."""
 
     def __init__(self, height: int, random: Random) -> None:
         self.unit, self.random = height, random

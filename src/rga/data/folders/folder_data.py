@@ -35,9 +35,9 @@ class FolderData(DataModule):
     A set that is small when it is decoded stays on the training device, where the crops are made; of a larger one,
     workers decode the images of each batch anew. That makes no difference to the numbers but the devices' rounding.
 
-    An epoch is as many batches as show every image once, or a few of the next pass: passes go on from one epoch to the
-    next (see `Stream`), so all batches have one size. Everything random is a function of (seed, epoch, step, place in
-    the global batch). Process r of W has the places r, r + W, ... of each batch, and of the test images those at r,
+    An epoch is as many batches as show every image once, or a few of the next pass: passes continue from one epoch to
+    the next (see `Stream`), so all batches have one size. Everything random is a function of (seed, epoch, step, place
+    in the global batch). Process r of W has the places r, r + W, ... of each batch, and of the test images those at r,
     r + W, ..., without repetition.
 
     Args:
@@ -198,7 +198,7 @@ class Files(Sequence[Tensor]):
 
 
 class TrainImages(Dataset[dict[str, Tensor]]):
-    """Parts of batches: crops as they were drawn for the global batch."""
+    """Parts of batches: crops as they were sampled for the global batch."""
 
     def __init__(self, images: Images, files: list[LabelledFile], crops: ResizedCrops, seed: int, batch: int) -> None:
         self.images, self.labels = images, torch.tensor([file.label for file in files])

@@ -54,10 +54,10 @@ class ResizedCrops:
         """The random numbers of `count` images, of whatever size they are: (count, 41) of 0..1."""
         return torch.rand(count, _NUMBERS, generator=random, dtype=torch.float64)
 
-    def box(self, drawn: Tensor, height: int, width: int) -> Box:
+    def box(self, sampled: Tensor, height: int, width: int) -> Box:
         """What the numbers of an image, (41,), mean for its size."""
         low, high = (math.log(aspect) for aspect in self.aspect)
-        for share, shape, down, right in drawn[:-1].view(_ATTEMPTS, 4).tolist():
+        for share, shape, down, right in sampled[:-1].view(_ATTEMPTS, 4).tolist():
             area = height * width * (self.area[0] + share * (self.area[1] - self.area[0]))
             aspect = math.exp(low + shape * (high - low))
             h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
@@ -67,10 +67,10 @@ class ResizedCrops:
         w = min(width, round(height * self.aspect[1]))
         return Box((height - h) // 2, (width - w) // 2, h, w)
 
-    def cut(self, image: Tensor, drawn: Tensor) -> Tensor:
+    def cut(self, image: Tensor, sampled: Tensor) -> Tensor:
         """The crop (3, H, W) of an image (3, h, w), both uint8."""
-        found = functional.resized_crop(image.float(), *self.box(drawn, *image.shape[1:]), list(self.size))
-        found = found.flip(2) if drawn[-1] < self.mirror else found
+        found = functional.resized_crop(image.float(), *self.box(sampled, *image.shape[1:]), list(self.size))
+        found = found.flip(2) if sampled[-1] < self.mirror else found
         return _as_bytes(found)
 
 

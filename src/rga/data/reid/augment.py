@@ -1,6 +1,6 @@
 """The augmentation of the re-ID recipe, for a whole batch on the training device.
 
-The authors' order: random 2-D translation, horizontal flip, normalisation, random erasing. What is random is drawn on
+The authors' order: random 2-D translation, horizontal flip, normalisation, random erasing. What is random is sampled on
 the CPU (`ReIDAugment.draw`), for the global batch and from a generator of its own, and travels with the images; the
 device only applies it, so nothing waits for the device and the numbers are the same on all of them.
 """
@@ -91,7 +91,7 @@ class ReIDAugment(nn.Module):
             left, bottom and right of the rectangle in pixels (0, 0, 0, 0 for none).
         """
         chosen = torch.rand(count, 3, generator=random) < torch.tensor([self.translate, self.flip, self.erase])
-        offset = torch.rand(count, 2, generator=random)  # always drawn: one option does not move the others' numbers
+        offset = torch.rand(count, 2, generator=random)  # always sampled: one option does not move the others' numbers
         return {
             "affine": self._affine(chosen[:, 0], chosen[:, 1], offset),
             "erase": self._rectangles(chosen[:, 2], random),

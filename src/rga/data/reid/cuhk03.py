@@ -39,7 +39,7 @@ def read(root: str | Path, kind: Kind, protocol: Protocol = "new", split: int = 
         root: the folder of the layout above, or its parent.
         kind: labeled or detected.
         protocol: new: 767 identities to train on, 700 to test on, with a query and a gallery. classic: 100 identities
-            to test on, whose every image asks; the gallery is one image of each from the other camera, drawn ten
+            to test on, whose every image asks; the gallery is one image of each from the other camera, sampled ten
             times (`rga.metrics.single_gallery_shot`). What is reported is the mean over the splits.
         split: which of the 20 splits of the classic protocol, from 0.
 

@@ -228,7 +228,7 @@ class TrainImages(Dataset[dict[str, Tensor]]):
         return len(self.store)
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
-        """`image` (B, 3, h, w) uint8, `label` (B,), and the rows of what was drawn for the global batch."""
+        """`image` (B, 3, h, w) uint8, `label` (B,), and the rows of what was sampled for the global batch."""
         random = generator(self.seed, draw.epoch, draw.step)
         whole = self.augment.draw(self.batch, random)
         return {

@@ -36,7 +36,7 @@ SOURCE = (
 
 PUBLISHED = {"train": (2_975, 19), "val": (500, 19)}  # images, classes
 
-IDS = 34  # 0 .. 33; a license plate is -1 and not drawn
+IDS = 34  # 0 .. 33; a license plate is -1 and not in the labels
 CLASSES = (  # in the order of the train ids: label id, name, colour
     (7, "road", (128, 64, 128)),
     (8, "sidewalk", (244, 35, 232)),

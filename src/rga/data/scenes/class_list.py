@@ -6,7 +6,7 @@
     ignored: [255]
 
 All classes have an `id`, the number that masks have for them, or all a `colour`, in which masks are painted, or both.
-Where all have ids, a colour is only what they are drawn in, and may be left out. `ignored` has the numbers and colours
+Where all have ids, a colour is only what they are shown in, and may be left out. `ignored` has the numbers and colours
 of pixels that do not count; nothing else may be in a mask.
 """
 
@@ -97,11 +97,11 @@ def read(file: Path) -> ClassList:
     )
     if painted is not None:
         painted |= dict.fromkeys(painted_over, IGNORED)
-    drawn = [colour or _own_colour(label) for label, colour in enumerate(colours)]
+    shown = [colour or _own_colour(label) for label, colour in enumerate(colours)]
     means = json.dumps([names, lookup.tolist(), sorted(painted.items()) if painted else None])
     digest = hashlib.sha256(means.encode()).hexdigest()[:16]
     known = [number for number in ids if number is not None]
-    return ClassList(names, known if None not in ids else None, np.array(drawn, np.uint8), lookup, painted, digest)
+    return ClassList(names, known if None not in ids else None, np.array(shown, np.uint8), lookup, painted, digest)
 
 
 def _name(file: Path, node: Any) -> str:

@@ -174,7 +174,7 @@ class SceneData(DataModule):
 
 
 class TrainScenes(Dataset[dict[str, Tensor]]):
-    """Parts of batches: windows of images, cut as was drawn for the global batch."""
+    """Parts of batches: windows of images, cut as was sampled for the global batch."""
 
     def __init__(self, scenes: list[Scene], decoded: Decoded, windows: Windows, seed: int, batch: int) -> None:
         self.scenes, self.decoded, self.windows, self.seed, self.batch = scenes, decoded, windows, seed, batch

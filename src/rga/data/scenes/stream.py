@@ -11,7 +11,7 @@ from rga.data.sampler import Draw, expect_shares, generator
 class Stream(DistributedSampler[Draw]):
     """Batches of one endless stream of shuffled passes over the images.
 
-    Epoch e has the batches e * steps ... (e + 1) * steps - 1, so passes go on from one epoch to the next and every
+    Epoch e has the batches e * steps ... (e + 1) * steps - 1, so passes continue from one epoch to the next and every
     image is seen as often as the others. Everything is a function of (seed, epoch). Process r of W takes the places r,
     r + W, ... of each batch.
 

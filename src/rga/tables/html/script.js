@@ -104,12 +104,12 @@ function cost(place, all) {
   if (!rows.length) return;
   make("h3", "Accuracy against cost", place);
   const form = make("p", null, place);
-  const drawn = make("div", null, place);
+  const plot = make("div", null, place);
   const draw = (name) => {
-    drawn.replaceChildren();
+    plot.replaceChildren();
     const symbols = ["circle", "square", "diamond", "cross", "x", "star", "triangle-up"];
     const traces = rows.map((row, i) => ({ type: "scatter", mode: "markers", name: plain(row.name), x: [axes[name](row)], y: [row.cells[0].ours], error_y: { array: [row.cells[0].std ?? 0] }, marker: { size: 10, symbol: symbols[i % symbols.length] } }));
-    chart(drawn, traces, name, `${rows[0].cells[0].metric} (%)`);
+    chart(plot, traces, name, `${rows[0].cells[0].metric} (%)`);
     for (const button of form.children) button.setAttribute("aria-pressed", button.textContent === name);
   };
   const names = rows.every((row) => row.flops !== null) ? Object.keys(axes) : ["parameters (M)"];
